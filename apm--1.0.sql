@@ -1,0 +1,351 @@
+/*
+ * apm--1.0.sql
+ *	  Objects of the extension, in the order of a record's journey.
+ *
+ * Entry points are functions apm_* in the schema that the extension is created in;
+ * tables and views live in the schema apm.  Everything is revoked from PUBLIC where
+ * it is defined.  The C code reads and writes the tables as the role apm_worker,
+ * whoever calls it; no caller needs a right on a table.
+ */
+\echo Use "CREATE EXTENSION apm CASCADE" to load this file. \quit
+
+-- ---------------------------------------------------------------------------
+-- Roles.  They belong to the server, not to the database: another database may
+-- have made them.  A role of that name with powers of its own is refused, or
+-- whoever planted it would inherit ours.
+-- ---------------------------------------------------------------------------
+DO LANGUAGE plpgsql $roles$
+DECLARE
+	wanted pg_catalog.text;
+	found pg_catalog.pg_authid%ROWTYPE;
+BEGIN
+	FOREACH wanted IN ARRAY ARRAY['apm_admin', 'apm_registrar', 'apm_clinician', 'apm_sensor',
+		'apm_researcher', 'apm_auditor', 'apm_peer', 'apm_worker']
+	LOOP
+		SELECT * INTO found FROM pg_catalog.pg_authid AS a
+			WHERE a.rolname OPERATOR(pg_catalog.=) wanted::pg_catalog.name;
+		IF NOT FOUND THEN
+			IF wanted OPERATOR(pg_catalog.=) 'apm_worker' THEN
+				CREATE ROLE apm_worker LOGIN CONNECTION LIMIT 0;
+			ELSE
+				EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted);
+			END IF;
+		ELSIF found.rolsuper OR found.rolcreaterole OR found.rolcreatedb OR found.rolreplication
+			OR found.rolbypassrls THEN
+			RAISE EXCEPTION 'role % exists and has rights beyond its part in apm', wanted
+				USING ERRCODE = 'insufficient_privilege',
+					HINT = 'Drop the role or take its attributes away, then create the extension again.';
+		END IF;
+	END LOOP;
+END
+$roles$;
+
+CREATE SCHEMA apm;
+REVOKE ALL ON SCHEMA apm FROM PUBLIC;
+GRANT USAGE ON SCHEMA apm TO apm_admin, apm_registrar, apm_clinician, apm_sensor, apm_auditor, apm_worker;
+COMMENT ON SCHEMA apm IS 'tables and views of the Anonymity Preservation Mechanism';
+
+-- ---------------------------------------------------------------------------
+-- 1. Patients: what the APM alone can open
+-- ---------------------------------------------------------------------------
+CREATE TABLE apm.attribute (
+	name text COLLATE "C" CONSTRAINT attribute_pkey PRIMARY KEY,
+	class text NOT NULL CONSTRAINT attribute_class CHECK (class IN ('identifying', 'other')),
+	builtin boolean NOT NULL DEFAULT false
+);
+COMMENT ON TABLE apm.attribute IS 'declared attributes; an identifying one never leaves the profile';
+INSERT INTO apm.attribute VALUES ('Firstname', 'identifying', true), ('Lastname', 'identifying', true);
+
+-- index_key = HMAC(index key, pid).  The patient key is wrapped by SK_APM's wrapping key of that generation.
+CREATE TABLE apm.patient (
+	index_key bytea CONSTRAINT patient_pkey PRIMARY KEY
+		CONSTRAINT patient_index_key CHECK (octet_length(index_key) = 32),
+	apid text COLLATE "C" NOT NULL CONSTRAINT patient_apid_key UNIQUE,
+	identity text COLLATE "C",
+	wrapped_key bytea NOT NULL CONSTRAINT patient_wrapped_key CHECK (octet_length(wrapped_key) = 60),
+	generation integer NOT NULL,
+	registered_at timestamptz NOT NULL
+);
+COMMENT ON TABLE apm.patient IS 'patient profiles (PP): keyed index, pseudonym, identity pseudonym and wrapped patient key';
+
+-- A version becomes the one that reads use when the chain has it.
+CREATE TABLE apm.profile (
+	apid text COLLATE "C" NOT NULL,
+	version integer NOT NULL,
+	sealed bytea NOT NULL,
+	tid uuid NOT NULL,
+	CONSTRAINT profile_pkey PRIMARY KEY (apid, version)
+);
+COMMENT ON TABLE apm.profile IS 'sealed attributes of a patient, one row a version; the chain holds the digest of each';
+
+-- Who a staff pseudonym is.  Written with the transaction that first names it.
+CREATE TABLE apm.staff (
+	pseudonym bytea CONSTRAINT staff_pkey PRIMARY KEY CONSTRAINT staff_pseudonym CHECK (octet_length(pseudonym) = 16),
+	acting name NOT NULL,
+	login name NOT NULL,
+	first_seen timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE apm.staff IS 'staff pseudonyms on the chain, resolved at their origin';
+
+-- ---------------------------------------------------------------------------
+-- 2. Submission: a record from acknowledgement to the network server
+-- ---------------------------------------------------------------------------
+-- Kept for ever: the same Rid with the same content again is a no-op.
+CREATE TABLE apm.submission (
+	rid uuid CONSTRAINT submission_pkey PRIMARY KEY,
+	fingerprint bytea NOT NULL CONSTRAINT submission_fingerprint CHECK (octet_length(fingerprint) = 32),
+	tid uuid,
+	submitted_at timestamptz NOT NULL
+);
+COMMENT ON TABLE apm.submission IS 'every acknowledged Rid with a keyed fingerprint of its content; tid is null while it waits for its patient';
+
+-- From a sensor, before the patient is registered: sealed for the APM.
+CREATE TABLE apm.waiting (
+	rid uuid CONSTRAINT waiting_pkey PRIMARY KEY,
+	index_key bytea NOT NULL,
+	sealed bytea NOT NULL,
+	reason text NOT NULL CONSTRAINT waiting_reason CHECK (reason IN ('patient', 'identity')),
+	since timestamptz NOT NULL
+);
+CREATE INDEX waiting_index_key ON apm.waiting (index_key);
+COMMENT ON TABLE apm.waiting IS 'records that wait, sealed, until their patient is registered';
+
+CREATE TABLE apm.queue (
+	id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT queue_pkey PRIMARY KEY,
+	tid uuid NOT NULL,
+	sealed bytea NOT NULL,
+	queued_at timestamptz NOT NULL,
+	tries integer NOT NULL DEFAULT 0,
+	not_before timestamptz
+);
+ALTER TABLE apm.queue ALTER COLUMN sealed SET STORAGE EXTERNAL;
+COMMENT ON TABLE apm.queue IS 'sealed aPRs on their way from the APM to the network server';
+
+-- What could not be opened or handled, with its reason, after a few tries.
+CREATE TABLE apm.quarantine (
+	id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT quarantine_pkey PRIMARY KEY,
+	stage text NOT NULL CONSTRAINT quarantine_stage CHECK (stage IN ('queue', 'pool', 'final', 'outbox')),
+	tid uuid,
+	reason text NOT NULL,
+	content bytea NOT NULL,
+	quarantined_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE apm.quarantine IS 'rows that a stage could not handle; content as it was';
+
+-- ---------------------------------------------------------------------------
+-- 3. Chain: pool, contract, ledger
+-- ---------------------------------------------------------------------------
+CREATE TABLE apm.chain (
+	one boolean CONSTRAINT chain_pkey PRIMARY KEY DEFAULT true CONSTRAINT chain_one CHECK (one),
+	chain bytea NOT NULL CONSTRAINT chain_id CHECK (octet_length(chain) = 32),
+	node bytea NOT NULL CONSTRAINT chain_node CHECK (octet_length(node) = 32),
+	origin bytea NOT NULL CONSTRAINT chain_origin CHECK (octet_length(origin) = 32),
+	created_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE apm.chain IS 'the chain this database takes part in, and as whom';
+
+CREATE TABLE apm.pool (
+	seq bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT pool_pkey PRIMARY KEY,
+	tid uuid NOT NULL CONSTRAINT pool_tid_key UNIQUE,
+	pt bytea NOT NULL,
+	received_at timestamptz NOT NULL
+);
+ALTER TABLE apm.pool ALTER COLUMN pt SET STORAGE EXTERNAL;
+COMMENT ON TABLE apm.pool IS 'PTs and QTs, sealed for the chain, that are in no block yet';
+
+-- The contract's trigger opens pt, judges it, fills the other columns and drops pt.
+CREATE TABLE apm.verdict (
+	seq bigint CONSTRAINT verdict_pkey PRIMARY KEY,
+	pt bytea,
+	tid uuid,
+	kind smallint,
+	leaf bytea,
+	rule smallint,
+	judged_at timestamptz
+);
+COMMENT ON TABLE apm.verdict IS 'validation results (VR) of the pool rows of the block in making; rule 0 is valid';
+
+-- Committed before it is signed; at most one.
+CREATE TABLE apm.candidate (
+	height bigint CONSTRAINT candidate_pkey PRIMARY KEY,
+	hash bytea NOT NULL,
+	header bytea NOT NULL,
+	entries bytea NOT NULL,
+	made_at timestamptz NOT NULL
+);
+COMMENT ON TABLE apm.candidate IS 'the mined block that waits for its signature';
+
+CREATE TABLE apm.block (
+	hash bytea CONSTRAINT block_pkey PRIMARY KEY CONSTRAINT block_hash CHECK (octet_length(hash) = 32),
+	height bigint NOT NULL CONSTRAINT block_height CHECK (height >= 0),
+	header bytea NOT NULL CONSTRAINT block_header CHECK (octet_length(header) = 226),
+	signature bytea NOT NULL CONSTRAINT block_signature CHECK (octet_length(signature) = 64),
+	stored_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX block_height_idx ON apm.block (height);
+COMMENT ON TABLE apm.block IS 'signed blocks; append only';
+
+CREATE TABLE apm.leaf (
+	block bytea NOT NULL CONSTRAINT leaf_block CHECK (octet_length(block) = 32),
+	position integer NOT NULL CONSTRAINT leaf_position CHECK (position >= 0),
+	tid uuid NOT NULL,
+	kind smallint NOT NULL,
+	rule smallint NOT NULL,
+	leaf bytea NOT NULL CONSTRAINT leaf_leaf CHECK (octet_length(leaf) = 32),
+	CONSTRAINT leaf_pkey PRIMARY KEY (block, position)
+);
+CREATE INDEX leaf_tid_idx ON apm.leaf (tid);
+COMMENT ON TABLE apm.leaf IS 'entries of the blocks, kept for ever; rule 0 is valid; append only';
+
+CREATE TABLE apm.body (
+	tid uuid CONSTRAINT body_pkey PRIMARY KEY,
+	nonce bytea NOT NULL CONSTRAINT body_nonce CHECK (octet_length(nonce) = 32),
+	transaction bytea NOT NULL,
+	proof bytea NOT NULL
+);
+ALTER TABLE apm.body ALTER COLUMN transaction SET STORAGE EXTERNAL;
+COMMENT ON TABLE apm.body IS 'opened transactions with their nonces and origin signatures; prunable by an erasure only';
+
+-- State derived from the ledger; apm_verify() derives it again.
+CREATE TABLE apm.tip (
+	one boolean CONSTRAINT tip_pkey PRIMARY KEY DEFAULT true CONSTRAINT tip_one CHECK (one),
+	height bigint NOT NULL,
+	hash bytea NOT NULL,
+	frontier bytea NOT NULL
+);
+COMMENT ON TABLE apm.tip IS 'derived: last final block, and the frontier of the tree over all block hashes';
+
+CREATE TABLE apm.member (
+	id bytea NOT NULL,
+	member smallint NOT NULL,
+	spki bytea NOT NULL,
+	height bigint NOT NULL,
+	CONSTRAINT member_pkey PRIMARY KEY (id, member)
+);
+COMMENT ON TABLE apm.member IS 'derived: nodes (1) and origins (2) that the chain admits';
+
+CREATE TABLE apm.policy (
+	key smallint CONSTRAINT policy_pkey PRIMARY KEY,
+	value bigint NOT NULL,
+	height bigint NOT NULL
+);
+COMMENT ON TABLE apm.policy IS 'derived: policies in force';
+
+CREATE TABLE apm.ledger_patient (
+	apid text COLLATE "C" CONSTRAINT ledger_patient_pkey PRIMARY KEY,
+	origin bytea NOT NULL,
+	version integer NOT NULL,
+	profile bytea NOT NULL,
+	height bigint NOT NULL,
+	position integer NOT NULL,
+	changed_height bigint NOT NULL,
+	erased_height bigint
+);
+COMMENT ON TABLE apm.ledger_patient IS 'derived: registered patients and the digest of their current profile';
+
+CREATE TABLE apm.ledger_record (
+	rid uuid CONSTRAINT ledger_record_pkey PRIMARY KEY,
+	apid text COLLATE "C" NOT NULL,
+	tid uuid NOT NULL,
+	height bigint NOT NULL,
+	position integer NOT NULL,
+	leaf bytea NOT NULL,
+	superseded_by uuid
+);
+CREATE INDEX ledger_record_apid_idx ON apm.ledger_record (apid, height);
+COMMENT ON TABLE apm.ledger_record IS 'derived: valid records, which patient''s, and where in the chain';
+
+-- Not dumped: rows say that a table was written past our code, as a restore does.
+CREATE TABLE apm.load_notice (
+	relation name NOT NULL,
+	noticed_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE apm.load_notice IS 'writes to ledger, pool or queue that did not come from apm; while there are any, nothing is mined';
+
+-- ---------------------------------------------------------------------------
+-- 4. Back from the chain: final transactions, cloud
+-- ---------------------------------------------------------------------------
+CREATE TABLE apm.final_queue (
+	id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT final_queue_pkey PRIMARY KEY,
+	height bigint NOT NULL,
+	sealed bytea NOT NULL,
+	queued_at timestamptz NOT NULL,
+	tries integer NOT NULL DEFAULT 0
+);
+COMMENT ON TABLE apm.final_queue IS 'FTs of one block, sealed for the network server';
+
+CREATE TABLE apm.final_transaction (
+	tid uuid CONSTRAINT final_transaction_pkey PRIMARY KEY,
+	kind smallint NOT NULL,
+	rule smallint NOT NULL,
+	height bigint NOT NULL,
+	position integer NOT NULL,
+	validated_at timestamptz NOT NULL,
+	stored_at timestamptz
+) WITH (fillfactor = 70);
+COMMENT ON TABLE apm.final_transaction IS 'what the transaction validator (TV) found in the FTs; stored_at is when the cloud had the record';
+
+CREATE TABLE apm.outbox (
+	id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT outbox_pkey PRIMARY KEY,
+	rid uuid NOT NULL CONSTRAINT outbox_rid_key UNIQUE,
+	tid uuid NOT NULL,
+	apid text COLLATE "C" NOT NULL,
+	apr bytea NOT NULL,
+	queued_at timestamptz NOT NULL,
+	tries integer NOT NULL DEFAULT 0,
+	not_before timestamptz
+);
+ALTER TABLE apm.outbox ALTER COLUMN apr SET STORAGE EXTERNAL;
+COMMENT ON TABLE apm.outbox IS 'aPRs, sealed for the APM, on their way to the cloud';
+
+CREATE TABLE apm.cloud_target (
+	one boolean CONSTRAINT cloud_target_pkey PRIMARY KEY DEFAULT true CONSTRAINT cloud_target_one CHECK (one),
+	relation regclass NOT NULL
+);
+COMMENT ON TABLE apm.cloud_target IS 'the table that is the cloud: foreign, or apm.cloud_record';
+
+CREATE TABLE apm.cloud_record (
+	rid uuid CONSTRAINT cloud_record_pkey PRIMARY KEY,
+	apid text COLLATE "C" NOT NULL,
+	apr bytea NOT NULL
+);
+ALTER TABLE apm.cloud_record ALTER COLUMN apr SET STORAGE EXTERNAL;
+COMMENT ON TABLE apm.cloud_record IS 'embedded cloud store, for servers without a foreign one';
+
+-- ---------------------------------------------------------------------------
+-- Rights of the workers, and what a dump carries
+-- ---------------------------------------------------------------------------
+REVOKE ALL ON ALL TABLES IN SCHEMA apm FROM PUBLIC;
+GRANT SELECT, INSERT ON apm.block, apm.leaf, apm.body, apm.load_notice TO apm_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON
+	apm.attribute, apm.patient, apm.profile, apm.staff, apm.submission, apm.waiting, apm.queue, apm.quarantine,
+	apm.chain, apm.pool, apm.verdict, apm.candidate, apm.tip, apm.member, apm.policy, apm.ledger_patient,
+	apm.ledger_record, apm.final_queue, apm.final_transaction, apm.outbox, apm.cloud_target, apm.cloud_record
+	TO apm_worker;
+
+-- verdict and candidate belong to a block in making, load_notice to this database alone.
+SELECT pg_catalog.pg_extension_config_dump('apm.attribute', 'WHERE NOT builtin');
+SELECT pg_catalog.pg_extension_config_dump(t::pg_catalog.regclass, '')
+	FROM pg_catalog.unnest(ARRAY['apm.patient', 'apm.profile', 'apm.staff', 'apm.submission', 'apm.waiting',
+		'apm.queue', 'apm.queue_id_seq', 'apm.quarantine', 'apm.quarantine_id_seq', 'apm.chain',
+		'apm.pool', 'apm.pool_seq_seq', 'apm.block', 'apm.leaf', 'apm.body', 'apm.tip', 'apm.member',
+		'apm.policy', 'apm.ledger_patient', 'apm.ledger_record', 'apm.final_queue', 'apm.final_queue_id_seq',
+		'apm.final_transaction', 'apm.outbox', 'apm.outbox_id_seq', 'apm.cloud_target', 'apm.cloud_record']) AS t;
+
+-- ===========================================================================
+-- Functions, room by room
+-- ===========================================================================
+
+-- set-up and keys (src/keys) -------------------------------------------------
+
+-- workers (src/worker) -------------------------------------------------------
+
+-- chain (src/chain) ----------------------------------------------------------
+
+-- cloud (src/cloud) ----------------------------------------------------------
+
+-- network server (src/network) -----------------------------------------------
+
+-- APM (src/anonymize) --------------------------------------------------------
+
+-- to watch it ----------------------------------------------------------------
