@@ -1,0 +1,45 @@
+# apm: build, installation and tests.
+#
+#   make, make install, make installcheck    as with every PostgreSQL extension
+#   make test     everything: packages, build, install, all test suites, lint
+#   make demo     the whole journey on two servers, told in plain sentences
+#   make lint     the conventions that a machine can check
+#   make fuzz     the fuzz targets for FUZZ_SECONDS (120) each
+#
+# PG_CONFIG chooses the PostgreSQL that is built against, installed into and tested.
+
+MODULE_big = apm
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
+EXTENSION = apm
+DATA = $(sort $(wildcard apm--*.sql))
+PGFILEDESC = "apm - anonymous and provable health records"
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+
+# Our objects compile without a warning; PostgreSQL's headers are not ours to judge, and
+# its calling conventions (PG_FUNCTION_ARGS, hooks) make unused parameters normal.
+# -MMD -MP: a changed header rebuilds what includes it, also where PostgreSQL itself was
+# configured without dependency tracking.
+PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(srcdir)/src
+PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -MMD -MP
+# clang is given the flags that PostgreSQL was configured with for gcc, and does not know them all
+PG_CFLAGS += $(if $(findstring clang,$(CC)),-Wno-unknown-warning-option -Wno-ignored-optimization-argument)
+SHLIB_LINK = -lcrypto -lcrypt
+
+# PGXS exports every function that is not static unless a list names what to export.
+SHLIB_EXPORTS = src/exports.txt
+
+# Bitcode lets the JIT inline a C function into a query.  None of ours is small enough to gain.
+override with_llvm = no
+
+REGRESS = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))
+REGRESS_OPTS = --inputdir=$(srcdir)
+ISOLATION = $(sort $(patsubst test/isolation/specs/%.spec,%,$(wildcard test/isolation/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation --load-extension=pgcrypto --load-extension=apm
+
+EXTRA_CLEAN = $(OBJS:.o=.d) src/exports.list build tmp_check log
+
+include $(PGXS)
+
+-include $(OBJS:.o=.d)

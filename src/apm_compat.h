@@ -1,0 +1,20 @@
+/*
+ * apm_compat.h
+ *	  Where PostgreSQL's major versions differ.
+ *
+ * Written for 15; 14 and 16 to 18 are meant to need changes here and nowhere else.
+ * This is the only file that looks at PG_VERSION_NUM.
+ */
+#ifndef APM_COMPAT_H
+#define APM_COMPAT_H
+
+#if PG_VERSION_NUM < 140000
+#error "apm needs PostgreSQL 14 or later"
+#endif
+
+/* 15 made the names of an extension's settings its own. */
+#if PG_VERSION_NUM < 150000
+#define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
+#endif
+
+#endif /* APM_COMPAT_H */

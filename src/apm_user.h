@@ -1,0 +1,38 @@
+/*
+ * apm_user.h
+ *	  Who acts, and with whose rights our own statements run.
+ */
+#ifndef APM_USER_H
+#define APM_USER_H
+
+/*
+ * A section in which SPI runs with the rights of the role apm_worker and with the
+ * search path pg_catalog, pg_temp, whoever called.  Needs a transaction.  Sections
+ * nest.  An error that leaves the (sub)transaction restores everything by itself;
+ * whoever catches one and goes on in the same subtransaction calls apm_privileged_end
+ * first.
+ */
+typedef struct ApmPrivileged
+{
+	Oid user;
+	int security;
+	int guc_level;
+} ApmPrivileged;
+
+extern void apm_privileged_begin(ApmPrivileged *saved);
+extern void apm_privileged_end(const ApmPrivileged *saved);
+
+/* Who is asking. */
+typedef struct ApmActor
+{
+	Oid role;	  /* whom the session acts as: SET ROLE counts, a definer function's owner never */
+	Oid login;	  /* who logged in */
+	uint16 roles; /* APM_ROLE_* that role is a member of; being superuser counts for none */
+} ApmActor;
+
+extern void apm_actor(ApmActor *actor);
+
+/* Raises 42501 unless the acting role is superuser or a member of apm_admin. */
+extern void apm_require_admin(const char *doing);
+
+#endif /* APM_USER_H */
