@@ -1,0 +1,84 @@
+/*
+ * keyring.h
+ *	  This server's keys: which there are, and the one that a step needs.
+ *
+ * Every function may read key files or run apm.secret_command, and may raise: AP002
+ * when a key is not here, AP003 when it is here and not accepted.  None needs a
+ * transaction.  Keys are read when first asked for, once a process, and again after a
+ * configuration reload; until then what was answered stays valid, so an answer is used
+ * at once and not kept over CHECK_FOR_INTERRUPTS.
+ */
+#ifndef APM_KEYRING_H
+#define APM_KEYRING_H
+
+#include "postgres.h"
+
+#include "core/envelope.h"
+#include "core/signature.h"
+
+/* 32-byte secrets of SK_APM that never change. */
+typedef enum ApmSecret
+{
+	APM_SECRET_INDEX,  /* finds a patient's profile by his pid */
+	APM_SECRET_PEPPER, /* pseudonyms of patients */
+	APM_SECRET_STAFF   /* pseudonyms of staff */
+} ApmSecret;
+
+/* RSA pairs for the outer layer (PKE). */
+typedef enum ApmPair
+{
+	APM_PAIR_APM, /* PK_APM, PrK_APM */
+	APM_PAIR_NS,  /* the network server's */
+	APM_PAIR_PB	  /* the private blockchain's: this node's */
+} ApmPair;
+
+/* ECDSA P-256 pairs. */
+typedef enum ApmSigningKey
+{
+	APM_SIGN_ORIGIN, /* the APM signs transactions */
+	APM_SIGN_NODE	 /* the chain node signs blocks */
+} ApmSigningKey;
+
+#define APM_SECRET_LEN 32
+
+extern const uint8_t *apm_key_secret(ApmSecret secret);
+
+/* SK_APM's wrapping key: the generation that new patient keys are wrapped with, and each that still unwraps. */
+extern uint32 apm_key_wrapping_active(void);
+extern const uint8_t *apm_key_wrapping(uint32 generation);
+
+/* Seals for the active keys of the recipients asked for; needs their public keys only.  Shared by the process. */
+extern ApmSealer *apm_key_sealer(bool apm, bool ns, bool pb);
+
+/* Opens what is sealed for any generation of the pair whose private key is here. */
+extern ApmOpener *apm_key_opener(ApmPair pair);
+
+/* The active signing pair. */
+extern const ApmEcKey *apm_key_signer(ApmSigningKey key);
+
+/*
+ * Is what a step needs here?  False only where the key is absent; a key that is here
+ * and not accepted raises like everywhere.
+ */
+extern bool apm_key_have_secret(ApmSecret secret);
+extern bool apm_key_have_wrapping(void);
+extern bool apm_key_have_public(ApmPair pair);
+extern bool apm_key_have_private(ApmPair pair);
+extern bool apm_key_have_signer(ApmSigningKey key);
+
+/* One line of the view apm.key: nothing secret. */
+typedef struct ApmKeyInfo
+{
+	const char *kind; /* "apm-index", "network-server", ...: how its files are called */
+	char id[2 * APM_KEY_ID_LEN + 1];
+	uint32 generation;
+	bool active;
+	bool has_private;
+} ApmKeyInfo;
+
+/* All keys that are here, palloc'd, ordered by kind and generation; returns how many. */
+extern int apm_key_list(ApmKeyInfo **out);
+
+extern void apm_keys_init(void);
+
+#endif /* APM_KEYRING_H */
