@@ -11,6 +11,8 @@
 /* All throw away nothing on failure but answer APM_ERR_CRYPTO. */
 extern ApmStatus apm_sha256(const void *data, size_t len, ApmDigest *out);
 extern ApmStatus apm_sha256_parts(const ApmSlice *parts, size_t n, ApmDigest *out);
+/* H(prefix || parts...): what the leaves and nodes of trees are hashed with */
+extern ApmStatus apm_sha256_prefixed(uint8_t prefix, const ApmSlice *parts, size_t n, ApmDigest *out);
 extern ApmStatus apm_hmac_sha256(const void *key, size_t keylen,
 								 const ApmSlice *parts, size_t n, ApmDigest *out);
 /* outlen at most 255 * 32; a NULL/0 salt is the RFC's string of zeros */
