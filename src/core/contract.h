@@ -30,7 +30,10 @@ typedef enum ApmRule
 	APM_RULE_PURPOSE = 11,		/* purpose missing or not on the list */
 	APM_RULE_PROFILE = 12,		/* profile version or old digest does not follow */
 	APM_RULE_AMENDS = 13,		/* amended record unknown, superseded, or another patient's */
-	APM_RULE_MEMBERSHIP = 14	/* membership or contract change outside the genesis block */
+	APM_RULE_MEMBERSHIP = 14,	/* membership or contract change outside the genesis block */
+
+	/* No verdict: memory or OpenSSL failed.  Never written down; ask again later. */
+	APM_RULE_UNDECIDED = 0xffff
 } ApmRule;
 
 extern const char *apm_rule_name(uint16_t rule);	/* "fresh", ...; NULL if unknown */
@@ -72,7 +75,7 @@ extern uint64_t apm_contract_policy(const ApmContractState *s, uint16_t key, uin
 /* borrowed; NULL when not a member */
 extern const ApmEcKey *apm_contract_node(const ApmContractState *s, const ApmDigest *id);
 /* what the state says; known = false when not loaded */
-extern void apm_contract_patient(const ApmContractState *s, ApmSlice apid, ApmPatientState *out);
+extern ApmStatus apm_contract_patient(const ApmContractState *s, ApmSlice apid, ApmPatientState *out);
 /* digest over policies, built-in rule set version, nodes and origins, in canonical order: the header's contract digest */
 extern ApmStatus apm_contract_digest(const ApmContractState *s, ApmDigest *out);
 
@@ -124,10 +127,11 @@ typedef enum ApmBlockFault
 	APM_BLOCK_CONTRACT,
 	APM_BLOCK_SIGNER,
 	APM_BLOCK_SIGNATURE,
-	APM_BLOCK_FORMAT
+	APM_BLOCK_FORMAT,
+	APM_BLOCK_UNDECIDED			/* no verdict: memory or OpenSSL failed; ask again later */
 } ApmBlockFault;
 
-extern const char *apm_block_fault_name(ApmBlockFault fault);	/* "link", "work", ... */
+extern const char *apm_block_fault_name(ApmBlockFault fault);	/* "link", "work", ...; NULL if unknown */
 
 /*
  * Everything that can be said of a header without its leaves; parent_hash and frontier
@@ -138,5 +142,7 @@ extern ApmBlockFault apm_block_check(const ApmContractState *s, const uint8_t he
 									 const ApmHeader *parent, const ApmDigest *parent_hash,
 									 const ApmFrontier *frontier, const ApmDigest *contract,
 									 const ApmSignature *sig);
+/* The header's root and count against its entries: APM_BLOCK_OK, _ROOT, _COUNT or _UNDECIDED. */
+extern ApmBlockFault apm_block_check_entries(const ApmHeader *h, const ApmEntry *entries, size_t n);
 
 #endif							/* APM_CORE_CONTRACT_H */
