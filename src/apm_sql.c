@@ -1,0 +1,307 @@
+/*
+ * apm_sql.c
+ *	  SQL from C: statements whose plans are kept, arrays for batches, rows as our types.
+ *
+ * Every stage moves its rows by the hundred, in one statement over unnested arrays: a
+ * statement a row costs ten times as much.  Plans are kept for the life of the process;
+ * PostgreSQL's plan cache makes them again when a table has changed, also after the
+ * extension was dropped and created again.
+ */
+#include "postgres.h"
+
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "apm_sql.h"
+
+static void
+prepare(ApmStatement *statement)
+{
+	SPIPlanPtr plan;
+
+	Assert(statement->nargs <= APM_STATEMENT_ARGS);
+	plan = SPI_prepare(statement->sql, statement->nargs, statement->types);
+	if (plan == NULL || SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not prepare a statement of apm: %s", SPI_result_code_string(SPI_result));
+	statement->plan = plan;
+}
+
+uint64
+apm_run_nulls(ApmStatement *statement, const Datum *args, const char *nulls, long limit)
+{
+	int result;
+
+	if (statement->plan == NULL)
+		prepare(statement);
+	result = SPI_execute_plan(statement->plan, unconstify(Datum *, args), nulls, false, limit);
+	if (result < 0)
+		elog(ERROR, "could not run a statement of apm: %s", SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+uint64
+apm_run(ApmStatement *statement, const Datum *args)
+{
+	return apm_run_nulls(statement, args, NULL, 0);
+}
+
+Datum
+apm_uuid_datum(const ApmUuid *uuid)
+{
+	pg_uuid_t *copy = palloc(sizeof(pg_uuid_t));
+
+	memcpy(copy->data, uuid->bytes, UUID_LEN);
+	return UUIDPGetDatum(copy);
+}
+
+Datum
+apm_bytea_datum(ApmSlice bytes)
+{
+	struct varlena *copy;
+
+	if (bytes.len > MaxAllocSize - VARHDRSZ)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("a value is too large to be stored")));
+	copy = palloc(VARHDRSZ + bytes.len);
+	SET_VARSIZE(copy, VARHDRSZ + bytes.len);
+	if (bytes.len > 0)
+		memcpy(VARDATA(copy), bytes.data, bytes.len);
+	return PointerGetDatum(copy);
+}
+
+Datum
+apm_text_datum(ApmSlice text)
+{
+	return apm_bytea_datum(text);
+}
+
+Datum
+apm_digest_datum(const ApmDigest *digest)
+{
+	return apm_bytea_datum(APM_SLICE(digest->bytes, APM_DIGEST_LEN));
+}
+
+/* The array of elements, which is freed; nulls may be NULL. */
+static Datum
+make_array(Datum *elements, bool *nulls, int n, Oid type, int16 len, bool byval, char align)
+{
+	int lower = 1;
+	ArrayType *array =
+		construct_md_array(elements, nulls, n > 0 ? 1 : 0, &n, &lower, type, len, byval, align);
+
+	pfree(elements);
+	if (nulls != NULL)
+		pfree(nulls);
+	return PointerGetDatum(array);
+}
+
+static Datum *
+make_elements(int n)
+{
+	return palloc(sizeof(Datum) * Max(n, 1));
+}
+
+Datum
+apm_uuid_array(const ApmUuid *v, int n)
+{
+	Datum *elements = make_elements(n);
+
+	StaticAssertStmt(sizeof(ApmUuid) == sizeof(pg_uuid_t), "a uuid is 16 bytes");
+	for (int i = 0; i < n; i++)
+		elements[i] = PointerGetDatum(v[i].bytes);
+	return make_array(elements, NULL, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
+}
+
+static Datum
+varlena_array(const ApmSlice *v, int n, Oid type)
+{
+	Datum *elements = make_elements(n);
+	bool *nulls = palloc(sizeof(bool) * Max(n, 1));
+	MemoryContext copies =
+		AllocSetContextCreate(CurrentMemoryContext, "apm array elements", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(copies);
+	Datum array;
+
+	for (int i = 0; i < n; i++)
+	{
+		nulls[i] = v[i].data == NULL;
+		elements[i] = nulls[i] ? (Datum) 0 : apm_bytea_datum(v[i]);
+	}
+	MemoryContextSwitchTo(old);
+	array = make_array(elements, nulls, n, type, -1, false, TYPALIGN_INT);
+	MemoryContextDelete(copies);
+	return array;
+}
+
+Datum
+apm_bytea_array(const ApmSlice *v, int n)
+{
+	return varlena_array(v, n, BYTEAOID);
+}
+
+Datum
+apm_text_array(const ApmSlice *v, int n)
+{
+	return varlena_array(v, n, TEXTOID);
+}
+
+Datum
+apm_digest_array(const ApmDigest *v, int n)
+{
+	ApmSlice *slices = palloc(sizeof(ApmSlice) * Max(n, 1));
+	Datum array;
+
+	for (int i = 0; i < n; i++)
+		slices[i] = APM_SLICE(v[i].bytes, APM_DIGEST_LEN);
+	array = varlena_array(slices, n, BYTEAOID);
+	pfree(slices);
+	return array;
+}
+
+Datum
+apm_int8_array(const int64 *v, int n)
+{
+	Datum *elements = make_elements(n);
+
+	for (int i = 0; i < n; i++)
+		elements[i] = Int64GetDatum(v[i]);
+	return make_array(elements, NULL, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+}
+
+Datum
+apm_int4_array(const int32 *v, int n)
+{
+	Datum *elements = make_elements(n);
+
+	for (int i = 0; i < n; i++)
+		elements[i] = Int32GetDatum(v[i]);
+	return make_array(elements, NULL, n, INT4OID, sizeof(int32), true, TYPALIGN_INT);
+}
+
+Datum
+apm_int2_array(const int16 *v, int n)
+{
+	Datum *elements = make_elements(n);
+
+	for (int i = 0; i < n; i++)
+		elements[i] = Int16GetDatum(v[i]);
+	return make_array(elements, NULL, n, INT2OID, sizeof(int16), true, TYPALIGN_SHORT);
+}
+
+Datum
+apm_bool_array(const bool *v, int n)
+{
+	Datum *elements = make_elements(n);
+
+	for (int i = 0; i < n; i++)
+		elements[i] = BoolGetDatum(v[i]);
+	return make_array(elements, NULL, n, BOOLOID, sizeof(bool), true, TYPALIGN_CHAR);
+}
+
+Datum
+apm_time_array(const TimestampTz *v, int n)
+{
+	Datum *elements = make_elements(n);
+
+	for (int i = 0; i < n; i++)
+		elements[i] = TimestampTzGetDatum(v[i]);
+	return make_array(elements, NULL, n, TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL,
+					  TYPALIGN_DOUBLE);
+}
+
+/* A column that must not be null. */
+static Datum
+row_datum(uint64 row, int column)
+{
+	bool isnull;
+	Datum value;
+
+	Assert(SPI_tuptable != NULL && row < SPI_tuptable->numvals);
+	value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &isnull);
+	if (isnull)
+		elog(ERROR, "column %d of a row of apm is null", column);
+	return value;
+}
+
+bool
+apm_row_null(uint64 row, int column)
+{
+	bool isnull;
+
+	Assert(SPI_tuptable != NULL && row < SPI_tuptable->numvals);
+	(void) SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &isnull);
+	return isnull;
+}
+
+void
+apm_row_uuid(uint64 row, int column, ApmUuid *out)
+{
+	memcpy(out->bytes, DatumGetUUIDP(row_datum(row, column))->data, UUID_LEN);
+}
+
+ApmSlice
+apm_row_bytea(uint64 row, int column)
+{
+	struct varlena *value = PG_DETOAST_DATUM_PACKED(row_datum(row, column));
+
+	return APM_SLICE_OF(value);
+}
+
+ApmSlice
+apm_row_text(uint64 row, int column)
+{
+	return apm_row_bytea(row, column);
+}
+
+void
+apm_row_digest(uint64 row, int column, ApmDigest *out)
+{
+	ApmSlice bytes = apm_row_bytea(row, column);
+
+	if (bytes.len != APM_DIGEST_LEN)
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored digest has the wrong length")));
+	memcpy(out->bytes, bytes.data, APM_DIGEST_LEN);
+}
+
+int64
+apm_row_int8(uint64 row, int column)
+{
+	return DatumGetInt64(row_datum(row, column));
+}
+
+int32
+apm_row_int4(uint64 row, int column)
+{
+	return DatumGetInt32(row_datum(row, column));
+}
+
+int16
+apm_row_int2(uint64 row, int column)
+{
+	return DatumGetInt16(row_datum(row, column));
+}
+
+bool
+apm_row_bool(uint64 row, int column)
+{
+	return DatumGetBool(row_datum(row, column));
+}
+
+TimestampTz
+apm_row_time(uint64 row, int column)
+{
+	return DatumGetTimestampTz(row_datum(row, column));
+}
+
+ApmSlice
+apm_slice_copy(MemoryContext context, ApmSlice bytes)
+{
+	uint8 *copy = MemoryContextAllocHuge(context, Max(bytes.len, 1));
+
+	if (bytes.len > 0)
+		memcpy(copy, bytes.data, bytes.len);
+	return APM_SLICE(copy, bytes.len);
+}
