@@ -43,3 +43,41 @@ EXTRA_CLEAN = $(OBJS:.o=.d) src/exports.list build tmp_check log
 include $(PGXS)
 
 -include $(OBJS:.o=.d)
+
+include test/core.mk
+
+# Everything, from nothing.  Installing may need more rights than building.
+test:
+	scripts/packages
+	$(MAKE) all
+	$(MAKE) install-for-test
+	scripts/test
+
+# One suite, after building and installing: make check-tap TESTS='keys'
+check-core check-fuzz check-lint: check-%:
+	scripts/test $*
+check-regress check-isolation check-tap: check-%: all
+	$(MAKE) install-for-test
+	scripts/test $*
+
+install-for-test: all
+	@if [ -w '$(DESTDIR)$(pkglibdir)' ]; then $(MAKE) -s install; \
+	else sudo $(MAKE) -s install PG_CONFIG=$(PG_CONFIG); fi
+
+lint:
+	scripts/lint
+
+format:
+	clang-format -i $(wildcard src/*.[ch] src/*/*.[ch] test/*/*.[ch])
+
+fuzz: FUZZ_SECONDS ?= 120
+fuzz:
+	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/test fuzz
+
+demo:
+	scripts/packages
+	$(MAKE) all
+	$(MAKE) install-for-test
+	scripts/as-postgres scripts/demo
+
+.PHONY: test lint format fuzz demo install-for-test

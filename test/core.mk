@@ -1,0 +1,39 @@
+# The core without PostgreSQL: its C tests and fuzz targets, under AddressSanitizer and
+# UndefinedBehaviorSanitizer.  Everything is built below build/.
+
+core_sources := $(sort $(wildcard src/core/*.c))
+core_tests := $(patsubst test/core/%.c,build/asan/%,$(sort $(wildcard test/core/test_*.c)))
+core_fuzzers := $(patsubst test/fuzz/%.c,build/fuzz/%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
+
+core_warnings := -Wall -Wextra -Werror
+core_cppflags := -Isrc -MMD -MP -D_GNU_SOURCE
+sanitize := -g -O1 -fno-omit-frame-pointer -fno-sanitize-recover=all
+
+core-tests: $(core_tests)
+fuzzers: $(core_fuzzers)
+.PHONY: core-tests fuzzers
+.SECONDARY:
+
+build/asan/core/%.o: src/core/%.c
+	@mkdir -p $(@D)
+	gcc $(core_warnings) $(core_cppflags) $(sanitize) -fsanitize=address,undefined -c -o $@ $<
+
+build/asan/test_%.o: test/core/test_%.c
+	@mkdir -p $(@D)
+	gcc $(core_warnings) $(core_cppflags) -Itest/core $(sanitize) -fsanitize=address,undefined -c -o $@ $<
+
+build/asan/test_%: build/asan/test_%.o $(core_sources:src/core/%.c=build/asan/core/%.o)
+	gcc $(sanitize) -fsanitize=address,undefined -o $@ $^ -lcrypto -lcrypt
+
+build/fuzz/core/%.o: src/core/%.c
+	@mkdir -p $(@D)
+	clang $(core_warnings) $(core_cppflags) $(sanitize) -fsanitize=fuzzer-no-link,address,undefined -c -o $@ $<
+
+build/fuzz/fuzz_%.o: test/fuzz/fuzz_%.c
+	@mkdir -p $(@D)
+	clang $(core_warnings) $(core_cppflags) -Itest/fuzz $(sanitize) -fsanitize=fuzzer-no-link,address,undefined -c -o $@ $<
+
+build/fuzz/fuzz_%: build/fuzz/fuzz_%.o $(core_sources:src/core/%.c=build/fuzz/core/%.o)
+	clang $(sanitize) -fsanitize=fuzzer,address,undefined -o $@ $^ -lcrypto -lcrypt
+
+-include $(wildcard build/*/*.d build/*/*/*.d)
