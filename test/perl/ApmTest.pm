@@ -31,7 +31,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(apm_node key_directory wait_for query sqlstate fails_with worker_pid set_and_reload);
+our @EXPORT = qw(apm_node attach_cloud key_directory wait_for query sqlstate fails_with worker_pid set_and_reload);
 
 # apm_node(name, option => value...): a running server with apm preloaded.
 #
@@ -71,6 +71,23 @@ sub apm_node
 		$node->safe_psql($database, 'SELECT apm_setup()');
 	}
 	return $node;
+}
+
+# Makes the table ehr of another server this node's cloud, through postgres_fdw.
+sub attach_cloud
+{
+	my ($node, $cloud, $database) = @_;
+
+	$node->safe_psql($database // 'clinic', sprintf(q(
+		CREATE EXTENSION IF NOT EXISTS postgres_fdw;
+		CREATE SERVER cloud FOREIGN DATA WRAPPER postgres_fdw
+			OPTIONS (host '%s', port '%d', dbname 'postgres', batch_size '100', connect_timeout '3');
+		CREATE USER MAPPING FOR apm_worker SERVER cloud OPTIONS (user '%s', password_required 'false');
+		CREATE FOREIGN TABLE ehr (rid uuid NOT NULL, apid text COLLATE "C" NOT NULL, apr bytea NOT NULL)
+			SERVER cloud OPTIONS (table_name 'ehr');
+		SELECT apm_cloud_attach('ehr')),
+		$cloud->host, $cloud->port, scalar getpwuid($<)));
+	return;
 }
 
 # Where a node's keys are.
