@@ -4,10 +4,10 @@
  *
  * A padded seal:  u8 tag 'R', u8 version 1, 8-byte key id, 32-byte key commitment,
  * 12-byte nonce, ciphertext, 16-byte GCM tag.  From the patient key, HKDF (RFC 5869)
- * with the caller's salt gives 64 bytes: the AES key and the commitment, which is
- * compared first, so that one ciphertext cannot open under two keys.  The plaintext
- * is a u32 length, the text and zeros up to a multiple of 256 bytes, so that
- * "Male" and "Female" have one length.  The AAD is tag, version, key id and the
+ * with the caller's salt and the info "apm padded seal" gives 64 bytes: the AES key and
+ * the commitment, which is compared first, so that one ciphertext cannot open under two
+ * keys.  The plaintext is a u32 length, the text and zeros up to a multiple of 256 bytes,
+ * so that "Male" and "Female" have one length.  The AAD is tag, version, key id and the
  * caller's context.  No plaintext leaves before the tag is checked; every failure to
  * open is APM_ERR_OPEN.
  */
@@ -48,7 +48,7 @@ extern ApmStatus apm_profile_open(const uint8_t patient_key[32], const ApmKeyId 
 
 /*
  * A patient key wrapped by a wrapping key: nonce, AES-256-GCM, tag: 60 bytes.
- * The AAD is "wrap", the generation and the aPid.
+ * The AAD is "wrap" || u32 generation || len,aPid.
  */
 #define APM_WRAPPED_KEY_LEN (APM_GCM_NONCE_LEN + 32 + APM_GCM_TAG_LEN)
 extern ApmStatus apm_key_wrap(const uint8_t wrapping[32], uint32_t generation, ApmSlice apid,
