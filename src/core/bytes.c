@@ -20,10 +20,10 @@ typedef union BlockHead
 {
 	struct
 	{
-		size_t		size;
-		bool		secret;
-		void		(*release) (void *ptr);
-	}			info;
+		size_t size;
+		bool secret;
+		void (*release)(void *ptr);
+	} info;
 	max_align_t aligned;
 } BlockHead;
 
@@ -47,8 +47,8 @@ apm_core_set_allocator(const ApmAllocator *allocator)
 static void *
 allocate(size_t size, bool secret)
 {
-	BlockHead  *head;
-	size_t		total = size + sizeof(BlockHead);
+	BlockHead *head;
+	size_t total = size + sizeof(BlockHead);
 
 	if (total < size)
 		return NULL;
@@ -65,7 +65,7 @@ allocate(size_t size, bool secret)
 void *
 apm_core_alloc(size_t size, bool secret)
 {
-	void	   *block = allocate(size, secret);
+	void *block = allocate(size, secret);
 
 	if (block != NULL)
 		memset(block, 0, size);
@@ -76,7 +76,7 @@ apm_core_alloc(size_t size, bool secret)
 void
 apm_core_free(void *ptr)
 {
-	BlockHead  *head;
+	BlockHead *head;
 
 	if (ptr == NULL)
 		return;
@@ -102,11 +102,11 @@ apm_equal(const void *a, const void *b, size_t len)
 ApmStatus
 apm_random(void *out, size_t len)
 {
-	uint8_t    *at = out;
+	uint8_t *at = out;
 
 	while (len > 0)
 	{
-		int			step = len > (1 << 20) ? (1 << 20) : (int) len;
+		int step = len > (1 << 20) ? (1 << 20) : (int) len;
 
 		if (RAND_bytes(at, step) != 1)
 		{
@@ -137,9 +137,9 @@ apm_buf_reset(ApmBuf *buf)
 bool
 apm_buf_reserve(ApmBuf *buf, size_t extra)
 {
-	size_t		need = buf->len + extra;
-	size_t		capacity;
-	uint8_t    *data;
+	size_t need = buf->len + extra;
+	size_t capacity;
+	uint8_t *data;
 
 	if (buf->failed)
 		return false;
@@ -196,7 +196,7 @@ apm_put_raw(ApmBuf *buf, const void *data, size_t len)
 static void
 put_integer(ApmBuf *buf, uint64_t v, size_t width)
 {
-	uint8_t		bytes[8];
+	uint8_t bytes[8];
 
 	for (size_t i = 0; i < width; i++)
 		bytes[i] = (uint8_t) (v >> (8 * (width - 1 - i)));
@@ -253,7 +253,7 @@ apm_reader_init(ApmReader *r, ApmSlice input)
 ApmSlice
 apm_get_slice(ApmReader *r, size_t len)
 {
-	ApmSlice	got = {nothing, 0};
+	ApmSlice got = {nothing, 0};
 
 	if (r->failed || len > (size_t) (r->end - r->pos))
 	{
@@ -269,8 +269,8 @@ apm_get_slice(ApmReader *r, size_t len)
 static uint64_t
 get_integer(ApmReader *r, size_t width)
 {
-	ApmSlice	bytes = apm_get_slice(r, width);
-	uint64_t	v = 0;
+	ApmSlice bytes = apm_get_slice(r, width);
+	uint64_t v = 0;
 
 	for (size_t i = 0; i < bytes.len; i++)
 		v = v << 8 | bytes.data[i];
@@ -305,7 +305,7 @@ apm_get_u64(ApmReader *r)
 void
 apm_get_raw(ApmReader *r, void *out, size_t len)
 {
-	ApmSlice	bytes = apm_get_slice(r, len);
+	ApmSlice bytes = apm_get_slice(r, len);
 
 	if (bytes.len == len)
 	{
@@ -320,7 +320,7 @@ apm_get_raw(ApmReader *r, void *out, size_t len)
 ApmSlice
 apm_get_bytes(ApmReader *r, size_t max)
 {
-	uint32_t	len = apm_get_u32(r);
+	uint32_t len = apm_get_u32(r);
 
 	if (len > max)
 		r->failed = true;

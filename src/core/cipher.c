@@ -31,14 +31,14 @@ static EVP_CIPHER_CTX *context = NULL;
 static bool
 begin(const uint8_t key[32], const uint8_t nonce[APM_GCM_NONCE_LEN], ApmSlice aad, int encrypt)
 {
-	int			len;
+	int len;
 
 	if (gcm == NULL)
 		gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
 	if (gcm != NULL && context == NULL)
 		context = EVP_CIPHER_CTX_new();
 	return context != NULL && EVP_CipherInit_ex2(context, gcm, key, nonce, encrypt, NULL) == 1 &&
-		(aad.len == 0 || EVP_CipherUpdate(context, NULL, &len, aad.data, (int) aad.len) == 1);
+		   (aad.len == 0 || EVP_CipherUpdate(context, NULL, &len, aad.data, (int) aad.len) == 1);
 }
 
 /* Takes the key out of the context, and what went wrong out of OpenSSL's error queue. */
@@ -60,10 +60,10 @@ end(bool good)
 static bool
 process(ApmSlice in, uint8_t *out)
 {
-	int			len;
+	int len;
 
-	return in.len == 0 || (EVP_CipherUpdate(context, out, &len, in.data, (int) in.len) == 1 &&
-						   (size_t) len == in.len);
+	return in.len == 0 ||
+		   (EVP_CipherUpdate(context, out, &len, in.data, (int) in.len) == 1 && (size_t) len == in.len);
 }
 
 static bool
@@ -77,15 +77,14 @@ ApmStatus
 apm_gcm_seal(const uint8_t key[32], const uint8_t nonce[APM_GCM_NONCE_LEN], ApmSlice aad, ApmSlice plain,
 			 uint8_t *out)
 {
-	uint8_t		none[16];
-	int			len;
-	bool		good;
+	uint8_t none[16];
+	int len;
+	bool good;
 
 	if (!lengths_fit(aad, plain))
 		return APM_ERR_RANGE;
-	good = begin(key, nonce, aad, 1) && process(plain, out) &&
-		EVP_CipherFinal_ex(context, none, &len) == 1 &&
-		EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, APM_GCM_TAG_LEN, out + plain.len) == 1;
+	good = begin(key, nonce, aad, 1) && process(plain, out) && EVP_CipherFinal_ex(context, none, &len) == 1 &&
+		   EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, APM_GCM_TAG_LEN, out + plain.len) == 1;
 	end(good);
 	return good ? APM_OK : APM_ERR_CRYPTO;
 }
@@ -95,18 +94,18 @@ ApmStatus
 apm_gcm_open(const uint8_t key[32], const uint8_t nonce[APM_GCM_NONCE_LEN], ApmSlice aad, ApmSlice sealed,
 			 uint8_t *out)
 {
-	ApmSlice	text = {sealed.data, sealed.len - APM_GCM_TAG_LEN};
-	uint8_t		tag[APM_GCM_TAG_LEN];
-	uint8_t		none[16];
-	int			len;
-	bool		good;
+	ApmSlice text = {sealed.data, sealed.len - APM_GCM_TAG_LEN};
+	uint8_t tag[APM_GCM_TAG_LEN];
+	uint8_t none[16];
+	int len;
+	bool good;
 
 	if (sealed.len < APM_GCM_TAG_LEN || !lengths_fit(aad, text))
 		return APM_ERR_OPEN;
 	memcpy(tag, sealed.data + text.len, APM_GCM_TAG_LEN);
 	good = begin(key, nonce, aad, 0) && process(text, out) &&
-		EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, APM_GCM_TAG_LEN, tag) == 1 &&
-		EVP_CipherFinal_ex(context, none, &len) == 1;
+		   EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, APM_GCM_TAG_LEN, tag) == 1 &&
+		   EVP_CipherFinal_ex(context, none, &len) == 1;
 	end(good);
 	if (!good)
 		apm_wipe(out, text.len);
@@ -116,8 +115,8 @@ apm_gcm_open(const uint8_t key[32], const uint8_t nonce[APM_GCM_NONCE_LEN], ApmS
 /* What HKDF makes of a patient key and a salt. */
 typedef struct SealKeys
 {
-	uint8_t		key[32];
-	uint8_t		commitment[COMMITMENT_LEN];
+	uint8_t key[32];
+	uint8_t commitment[COMMITMENT_LEN];
 } SealKeys;
 
 static ApmStatus
@@ -149,11 +148,11 @@ padded_len(size_t text_len)
 static ApmStatus
 append_seal(const SealKeys *keys, const ApmKeyId *key_id, ApmSlice aad, ApmSlice text, ApmBuf *out)
 {
-	uint8_t		nonce[APM_GCM_NONCE_LEN];
-	size_t		start = out->len;
-	size_t		body_len = padded_len(text.len);
-	ApmStatus	status = apm_random(nonce, sizeof(nonce));
-	uint8_t    *body;
+	uint8_t nonce[APM_GCM_NONCE_LEN];
+	size_t start = out->len;
+	size_t body_len = padded_len(text.len);
+	ApmStatus status = apm_random(nonce, sizeof(nonce));
+	uint8_t *body;
 
 	if (status != APM_OK)
 		return status;
@@ -169,7 +168,7 @@ append_seal(const SealKeys *keys, const ApmKeyId *key_id, ApmSlice aad, ApmSlice
 	memset(out->data + out->len, 0, body_len - 4 - text.len);
 
 	body = out->data + start + BODY_AT;
-	status = apm_gcm_seal(keys->key, nonce, aad, (ApmSlice) {body, body_len}, body);
+	status = apm_gcm_seal(keys->key, nonce, aad, (ApmSlice){body, body_len}, body);
 	if (status == APM_OK)
 		out->len = start + BODY_AT + body_len + APM_GCM_TAG_LEN;
 	else
@@ -185,9 +184,9 @@ ApmStatus
 apm_padded_seal(const uint8_t key[32], const ApmKeyId *key_id, ApmSlice salt, ApmSlice context_bytes,
 				ApmSlice text, ApmBuf *out)
 {
-	SealKeys	keys;
-	ApmBuf		aad = {0};
-	ApmStatus	status;
+	SealKeys keys;
+	ApmBuf aad = {0};
+	ApmStatus status;
 
 	if (text.len > APM_TEXT_MAX)
 		return APM_ERR_RANGE;
@@ -196,7 +195,7 @@ apm_padded_seal(const uint8_t key[32], const ApmKeyId *key_id, ApmSlice salt, Ap
 		status = derive(key, salt, &keys);
 	if (status == APM_OK)
 	{
-		status = append_seal(&keys, key_id, (ApmSlice) {aad.data, aad.len}, text, out);
+		status = append_seal(&keys, key_id, (ApmSlice){aad.data, aad.len}, text, out);
 		apm_wipe(&keys, sizeof(keys));
 	}
 	apm_buf_reset(&aad);
@@ -211,12 +210,12 @@ apm_padded_seal(const uint8_t key[32], const ApmKeyId *key_id, ApmSlice salt, Ap
 static ApmStatus
 strip_padding(ApmBuf *out, size_t body_len)
 {
-	uint8_t    *body = out->data + out->len;
-	ApmReader	r;
-	uint32_t	len;
-	uint8_t		rest = 0;
+	uint8_t *body = out->data + out->len;
+	ApmReader r;
+	uint32_t len;
+	uint8_t rest = 0;
 
-	apm_reader_init(&r, (ApmSlice) {body, body_len});
+	apm_reader_init(&r, (ApmSlice){body, body_len});
 	len = apm_get_u32(&r);
 	if (len > APM_TEXT_MAX || padded_len(len) != body_len)
 	{
@@ -240,12 +239,11 @@ strip_padding(ApmBuf *out, size_t body_len)
 static bool
 seal_is_formed(ApmSlice sealed, const ApmKeyId *key_id)
 {
-	size_t		body_len = sealed.len - BODY_AT - APM_GCM_TAG_LEN;
+	size_t body_len = sealed.len - BODY_AT - APM_GCM_TAG_LEN;
 
 	return sealed.len >= BODY_AT + APM_PAD_STEP + APM_GCM_TAG_LEN && body_len % APM_PAD_STEP == 0 &&
-		body_len <= padded_len(APM_TEXT_MAX) &&
-		sealed.data[0] == SEAL_TAG && sealed.data[1] == SEAL_VERSION &&
-		memcmp(sealed.data + 2, key_id->bytes, APM_KEY_ID_LEN) == 0;
+		   body_len <= padded_len(APM_TEXT_MAX) && sealed.data[0] == SEAL_TAG &&
+		   sealed.data[1] == SEAL_VERSION && memcmp(sealed.data + 2, key_id->bytes, APM_KEY_ID_LEN) == 0;
 }
 
 /* APM_ERR_MEMORY apart, every failure is APM_ERR_OPEN.  On failure out is as before. */
@@ -253,10 +251,10 @@ ApmStatus
 apm_padded_open(const uint8_t key[32], const ApmKeyId *key_id, ApmSlice salt, ApmSlice context_bytes,
 				ApmSlice sealed, ApmBuf *out)
 {
-	SealKeys	keys;
-	ApmBuf		aad = {0};
-	size_t		body_len;
-	ApmStatus	status;
+	SealKeys keys;
+	ApmBuf aad = {0};
+	size_t body_len;
+	ApmStatus status;
 
 	if (!seal_is_formed(sealed, key_id))
 		return APM_ERR_OPEN;
@@ -271,8 +269,8 @@ apm_padded_open(const uint8_t key[32], const ApmKeyId *key_id, ApmSlice salt, Ap
 		if (!apm_equal(keys.commitment, sealed.data + COMMITMENT_AT, COMMITMENT_LEN))
 			status = APM_ERR_OPEN;
 		else
-			status = apm_gcm_open(keys.key, sealed.data + NONCE_AT, (ApmSlice) {aad.data, aad.len},
-								  (ApmSlice) {sealed.data + BODY_AT, body_len + APM_GCM_TAG_LEN},
+			status = apm_gcm_open(keys.key, sealed.data + NONCE_AT, (ApmSlice){aad.data, aad.len},
+								  (ApmSlice){sealed.data + BODY_AT, body_len + APM_GCM_TAG_LEN},
 								  out->data + out->len);
 		apm_wipe(&keys, sizeof(keys));
 	}
@@ -295,12 +293,12 @@ ApmStatus
 apm_record_seal(const uint8_t patient_key[32], const ApmKeyId *key_id, const ApmUuid *rid, ApmSlice apid,
 				ApmSlice text, ApmBuf *out)
 {
-	ApmBuf		about = {0};
-	ApmStatus	status = record_context(rid, apid, &about);
+	ApmBuf about = {0};
+	ApmStatus status = record_context(rid, apid, &about);
 
 	if (status == APM_OK)
-		status = apm_padded_seal(patient_key, key_id, (ApmSlice) {rid->bytes, APM_UUID_LEN},
-								 (ApmSlice) {about.data, about.len}, text, out);
+		status = apm_padded_seal(patient_key, key_id, (ApmSlice){rid->bytes, APM_UUID_LEN},
+								 (ApmSlice){about.data, about.len}, text, out);
 	apm_buf_reset(&about);
 	return status;
 }
@@ -309,12 +307,12 @@ ApmStatus
 apm_record_open(const uint8_t patient_key[32], const ApmKeyId *key_id, const ApmUuid *rid, ApmSlice apid,
 				ApmSlice sealed, ApmBuf *out)
 {
-	ApmBuf		about = {0};
-	ApmStatus	status = record_context(rid, apid, &about);
+	ApmBuf about = {0};
+	ApmStatus status = record_context(rid, apid, &about);
 
 	if (status == APM_OK)
-		status = apm_padded_open(patient_key, key_id, (ApmSlice) {rid->bytes, APM_UUID_LEN},
-								 (ApmSlice) {about.data, about.len}, sealed, out);
+		status = apm_padded_open(patient_key, key_id, (ApmSlice){rid->bytes, APM_UUID_LEN},
+								 (ApmSlice){about.data, about.len}, sealed, out);
 	apm_buf_reset(&about);
 	return status;
 }
@@ -332,11 +330,11 @@ ApmStatus
 apm_profile_seal(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid, uint32_t version,
 				 ApmSlice text, ApmBuf *out)
 {
-	ApmBuf		about = {0};
-	ApmStatus	status = profile_context(apid, version, &about);
+	ApmBuf about = {0};
+	ApmStatus status = profile_context(apid, version, &about);
 
 	if (status == APM_OK)
-		status = apm_padded_seal(patient_key, key_id, apid, (ApmSlice) {about.data, about.len}, text, out);
+		status = apm_padded_seal(patient_key, key_id, apid, (ApmSlice){about.data, about.len}, text, out);
 	apm_buf_reset(&about);
 	return status;
 }
@@ -345,11 +343,11 @@ ApmStatus
 apm_profile_open(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid, uint32_t version,
 				 ApmSlice sealed, ApmBuf *out)
 {
-	ApmBuf		about = {0};
-	ApmStatus	status = profile_context(apid, version, &about);
+	ApmBuf about = {0};
+	ApmStatus status = profile_context(apid, version, &about);
 
 	if (status == APM_OK)
-		status = apm_padded_open(patient_key, key_id, apid, (ApmSlice) {about.data, about.len}, sealed, out);
+		status = apm_padded_open(patient_key, key_id, apid, (ApmSlice){about.data, about.len}, sealed, out);
 	apm_buf_reset(&about);
 	return status;
 }
@@ -367,13 +365,13 @@ ApmStatus
 apm_key_wrap(const uint8_t wrapping[32], uint32_t generation, ApmSlice apid, const uint8_t key[32],
 			 uint8_t out[APM_WRAPPED_KEY_LEN])
 {
-	ApmBuf		aad = {0};
-	ApmStatus	status = wrap_aad(generation, apid, &aad);
+	ApmBuf aad = {0};
+	ApmStatus status = wrap_aad(generation, apid, &aad);
 
 	if (status == APM_OK)
 		status = apm_random(out, APM_GCM_NONCE_LEN);
 	if (status == APM_OK)
-		status = apm_gcm_seal(wrapping, out, (ApmSlice) {aad.data, aad.len}, (ApmSlice) {key, 32},
+		status = apm_gcm_seal(wrapping, out, (ApmSlice){aad.data, aad.len}, (ApmSlice){key, 32},
 							  out + APM_GCM_NONCE_LEN);
 	apm_buf_reset(&aad);
 	return status;
@@ -383,13 +381,13 @@ ApmStatus
 apm_key_unwrap(const uint8_t wrapping[32], uint32_t generation, ApmSlice apid,
 			   const uint8_t wrapped[APM_WRAPPED_KEY_LEN], uint8_t out[32])
 {
-	ApmBuf		aad = {0};
-	ApmStatus	status = wrap_aad(generation, apid, &aad);
+	ApmBuf aad = {0};
+	ApmStatus status = wrap_aad(generation, apid, &aad);
 
 	if (status == APM_OK)
-		status = apm_gcm_open(wrapping, wrapped, (ApmSlice) {aad.data, aad.len},
-							  (ApmSlice) {wrapped + APM_GCM_NONCE_LEN, APM_WRAPPED_KEY_LEN - APM_GCM_NONCE_LEN},
-							  out);
+		status = apm_gcm_open(
+			wrapping, wrapped, (ApmSlice){aad.data, aad.len},
+			(ApmSlice){wrapped + APM_GCM_NONCE_LEN, APM_WRAPPED_KEY_LEN - APM_GCM_NONCE_LEN}, out);
 	apm_buf_reset(&aad);
 	return status;
 }
@@ -397,9 +395,9 @@ apm_key_unwrap(const uint8_t wrapping[32], uint32_t generation, ApmSlice apid,
 ApmStatus
 apm_secret_key_id(const uint8_t key[32], ApmKeyId *out)
 {
-	ApmSlice	label = APM_SLICE("apm key id", 10);
-	ApmDigest	mac;
-	ApmStatus	status = apm_hmac_sha256(key, 32, &label, 1, &mac);
+	ApmSlice label = APM_SLICE("apm key id", 10);
+	ApmDigest mac;
+	ApmStatus status = apm_hmac_sha256(key, 32, &label, 1, &mac);
 
 	if (status == APM_OK)
 		memcpy(out->bytes, mac.bytes, APM_KEY_ID_LEN);

@@ -22,10 +22,10 @@
 #define APM_TEXT_MAX (512u * 1024 * 1024)
 
 /* Raw GCM; out has room for len + 16 bytes (seal) or len - 16 (open). */
-extern ApmStatus apm_gcm_seal(const uint8_t key[32], const uint8_t nonce[APM_GCM_NONCE_LEN],
-							  ApmSlice aad, ApmSlice plain, uint8_t *out);
-extern ApmStatus apm_gcm_open(const uint8_t key[32], const uint8_t nonce[APM_GCM_NONCE_LEN],
-							  ApmSlice aad, ApmSlice sealed, uint8_t *out);
+extern ApmStatus apm_gcm_seal(const uint8_t key[32], const uint8_t nonce[APM_GCM_NONCE_LEN], ApmSlice aad,
+							  ApmSlice plain, uint8_t *out);
+extern ApmStatus apm_gcm_open(const uint8_t key[32], const uint8_t nonce[APM_GCM_NONCE_LEN], ApmSlice aad,
+							  ApmSlice sealed, uint8_t *out);
 
 /* Append a padded seal of text to out. */
 extern ApmStatus apm_padded_seal(const uint8_t key[32], const ApmKeyId *key_id, ApmSlice salt,
@@ -35,16 +35,16 @@ extern ApmStatus apm_padded_open(const uint8_t key[32], const ApmKeyId *key_id, 
 								 ApmSlice context, ApmSlice sealed, ApmBuf *out);
 
 /* The inner record: salt Rid, context "record" || Rid || len,aPid. */
-extern ApmStatus apm_record_seal(const uint8_t patient_key[32], const ApmKeyId *key_id,
-								 const ApmUuid *rid, ApmSlice apid, ApmSlice text, ApmBuf *out);
-extern ApmStatus apm_record_open(const uint8_t patient_key[32], const ApmKeyId *key_id,
-								 const ApmUuid *rid, ApmSlice apid, ApmSlice sealed, ApmBuf *out);
+extern ApmStatus apm_record_seal(const uint8_t patient_key[32], const ApmKeyId *key_id, const ApmUuid *rid,
+								 ApmSlice apid, ApmSlice text, ApmBuf *out);
+extern ApmStatus apm_record_open(const uint8_t patient_key[32], const ApmKeyId *key_id, const ApmUuid *rid,
+								 ApmSlice apid, ApmSlice sealed, ApmBuf *out);
 
 /* The profile: salt aPid, context "profile" || len,aPid || u32 version. */
-extern ApmStatus apm_profile_seal(const uint8_t patient_key[32], const ApmKeyId *key_id,
-								  ApmSlice apid, uint32_t version, ApmSlice text, ApmBuf *out);
-extern ApmStatus apm_profile_open(const uint8_t patient_key[32], const ApmKeyId *key_id,
-								  ApmSlice apid, uint32_t version, ApmSlice sealed, ApmBuf *out);
+extern ApmStatus apm_profile_seal(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid,
+								  uint32_t version, ApmSlice text, ApmBuf *out);
+extern ApmStatus apm_profile_open(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid,
+								  uint32_t version, ApmSlice sealed, ApmBuf *out);
 
 /*
  * A patient key wrapped by a wrapping key: nonce, AES-256-GCM, tag: 60 bytes.
@@ -58,4 +58,4 @@ extern ApmStatus apm_key_unwrap(const uint8_t wrapping[32], uint32_t generation,
 /* id of a secret key: first 8 bytes of HMAC(key, "apm key id") */
 extern ApmStatus apm_secret_key_id(const uint8_t key[32], ApmKeyId *out);
 
-#endif							/* APM_CORE_CIPHER_H */
+#endif /* APM_CORE_CIPHER_H */

@@ -52,7 +52,7 @@ update(const void *data, size_t len)
 static ApmStatus
 update_parts(const ApmSlice *parts, size_t n)
 {
-	ApmStatus	status = APM_OK;
+	ApmStatus status = APM_OK;
 
 	for (size_t i = 0; i < n && status == APM_OK; i++)
 		status = update(parts[i].data, parts[i].len);
@@ -75,7 +75,7 @@ finish(ApmDigest *out)
 ApmStatus
 apm_sha256(const void *data, size_t len, ApmDigest *out)
 {
-	ApmStatus	status = begin();
+	ApmStatus status = begin();
 
 	if (status == APM_OK)
 		status = update(data, len);
@@ -88,7 +88,7 @@ apm_sha256(const void *data, size_t len, ApmDigest *out)
 ApmStatus
 apm_sha256_parts(const ApmSlice *parts, size_t n, ApmDigest *out)
 {
-	ApmStatus	status = begin();
+	ApmStatus status = begin();
 
 	if (status == APM_OK)
 		status = update_parts(parts, n);
@@ -100,7 +100,7 @@ apm_sha256_parts(const ApmSlice *parts, size_t n, ApmDigest *out)
 ApmStatus
 apm_sha256_prefixed(uint8_t prefix, const ApmSlice *parts, size_t n, ApmDigest *out)
 {
-	ApmStatus	status = begin();
+	ApmStatus status = begin();
 
 	if (status == APM_OK)
 		status = update(&prefix, 1);
@@ -115,8 +115,8 @@ apm_sha256_prefixed(uint8_t prefix, const ApmSlice *parts, size_t n, ApmDigest *
 static ApmStatus
 padded_run(const uint8_t block[BLOCK_LEN], uint8_t pad, const ApmSlice *parts, size_t n, ApmDigest *out)
 {
-	uint8_t		padded[BLOCK_LEN];
-	ApmStatus	status;
+	uint8_t padded[BLOCK_LEN];
+	ApmStatus status;
 
 	for (size_t i = 0; i < BLOCK_LEN; i++)
 		padded[i] = block[i] ^ pad;
@@ -135,9 +135,9 @@ padded_run(const uint8_t block[BLOCK_LEN], uint8_t pad, const ApmSlice *parts, s
 ApmStatus
 apm_hmac_sha256(const void *key, size_t keylen, const ApmSlice *parts, size_t n, ApmDigest *out)
 {
-	uint8_t		block[BLOCK_LEN] = {0};
-	ApmDigest	inner;
-	ApmStatus	status = APM_OK;
+	uint8_t block[BLOCK_LEN] = {0};
+	ApmDigest inner;
+	ApmStatus status = APM_OK;
 
 	if (keylen > BLOCK_LEN)
 	{
@@ -152,7 +152,7 @@ apm_hmac_sha256(const void *key, size_t keylen, const ApmSlice *parts, size_t n,
 		status = padded_run(block, 0x36, parts, n, &inner);
 	if (status == APM_OK)
 	{
-		ApmSlice	result = {inner.bytes, APM_DIGEST_LEN};
+		ApmSlice result = {inner.bytes, APM_DIGEST_LEN};
 
 		status = padded_run(block, 0x5c, &result, 1, out);
 	}
@@ -169,14 +169,14 @@ apm_hmac_sha256(const void *key, size_t keylen, const ApmSlice *parts, size_t n,
 
 /* Extract and expand in one step. */
 ApmStatus
-apm_hkdf_sha256(const void *ikm, size_t ikmlen, const void *salt, size_t saltlen,
-				const void *info, size_t infolen, void *out, size_t outlen)
+apm_hkdf_sha256(const void *ikm, size_t ikmlen, const void *salt, size_t saltlen, const void *info,
+				size_t infolen, void *out, size_t outlen)
 {
-	ApmSlice	input = {ikm, ikmlen};
-	ApmDigest	prk;
-	ApmDigest	t;
-	size_t		done = 0;
-	ApmStatus	status;
+	ApmSlice input = {ikm, ikmlen};
+	ApmDigest prk;
+	ApmDigest t;
+	size_t done = 0;
+	ApmStatus status;
 
 	if (outlen > 255 * APM_DIGEST_LEN)
 		return APM_ERR_RANGE;
@@ -184,8 +184,8 @@ apm_hkdf_sha256(const void *ikm, size_t ikmlen, const void *salt, size_t saltlen
 	status = apm_hmac_sha256(salt, saltlen, &input, 1, &prk);
 	for (uint8_t round = 1; status == APM_OK && done < outlen; round++)
 	{
-		ApmSlice	parts[3] = {{t.bytes, round == 1 ? 0 : APM_DIGEST_LEN}, {info, infolen}, {&round, 1}};
-		size_t		step = outlen - done < APM_DIGEST_LEN ? outlen - done : APM_DIGEST_LEN;
+		ApmSlice parts[3] = {{t.bytes, round == 1 ? 0 : APM_DIGEST_LEN}, {info, infolen}, {&round, 1}};
+		size_t step = outlen - done < APM_DIGEST_LEN ? outlen - done : APM_DIGEST_LEN;
 
 		status = apm_hmac_sha256(prk.bytes, APM_DIGEST_LEN, parts, 3, &t);
 		if (status == APM_OK)

@@ -26,29 +26,29 @@
 
 struct ApmSealer
 {
-	size_t		count;
-	ApmRsa	   *recipients[APM_MAX_RECIPIENTS];
-	uint8_t		content_key[APM_CONTENT_KEY_LEN];
-	ApmBuf		preamble;		/* everything before the nonce; empty: no content key yet */
-	ApmBuf		aad;
-	uint32_t	messages;
-	uint64_t	born_us;
-	pid_t		process;
+	size_t count;
+	ApmRsa *recipients[APM_MAX_RECIPIENTS];
+	uint8_t content_key[APM_CONTENT_KEY_LEN];
+	ApmBuf preamble; /* everything before the nonce; empty: no content key yet */
+	ApmBuf aad;
+	uint32_t messages;
+	uint64_t born_us;
+	pid_t process;
 };
 
 typedef struct CachedKey
 {
-	bool		used;
-	ApmDigest	name;			/* SHA-256(key id || wrapped key) */
-	uint8_t		content_key[APM_CONTENT_KEY_LEN];
+	bool used;
+	ApmDigest name; /* SHA-256(key id || wrapped key) */
+	uint8_t content_key[APM_CONTENT_KEY_LEN];
 } CachedKey;
 
 struct ApmOpener
 {
-	size_t		count;
+	size_t count;
 	const ApmRsa *keys[MAX_PRIVATE_KEYS];
-	uint8_t		next_way[CACHE_SETS];
-	CachedKey	cache[CACHE_SETS][CACHE_WAYS];
+	uint8_t next_way[CACHE_SETS];
+	CachedKey cache[CACHE_SETS][CACHE_WAYS];
 };
 
 void
@@ -70,7 +70,7 @@ apm_sealer_free(ApmSealer *s)
 ApmStatus
 apm_sealer_new(const ApmRsa *const *recipients, size_t n, ApmSealer **out)
 {
-	ApmSealer  *s;
+	ApmSealer *s;
 
 	if (n < 1 || n > APM_MAX_RECIPIENTS)
 		return APM_ERR_RANGE;
@@ -79,7 +79,7 @@ apm_sealer_new(const ApmRsa *const *recipients, size_t n, ApmSealer **out)
 		return APM_ERR_MEMORY;
 	for (size_t i = 0; i < n; i++)
 	{
-		ApmStatus	status = apm_rsa_share(recipients[i], &s->recipients[i]);
+		ApmStatus status = apm_rsa_share(recipients[i], &s->recipients[i]);
 
 		if (status != APM_OK)
 		{
@@ -96,16 +96,16 @@ static bool
 content_key_is_spent(const ApmSealer *s, uint64_t now_us)
 {
 	return s->preamble.len == 0 || s->messages >= APM_CONTENT_KEY_MESSAGES || now_us < s->born_us ||
-		now_us - s->born_us >= APM_CONTENT_KEY_MICROS || s->process != getpid();
+		   now_us - s->born_us >= APM_CONTENT_KEY_MICROS || s->process != getpid();
 }
 
 /* Draws a content key and wraps it for everybody.  On failure there is none. */
 static ApmStatus
 renew_content_key(ApmSealer *s, uint64_t now_us)
 {
-	char		header[APM_PROTECTED_MAX];
-	ApmKeyId	id;
-	ApmStatus	status;
+	char header[APM_PROTECTED_MAX];
+	ApmKeyId id;
+	ApmStatus status;
 
 	apm_buf_reset(&s->preamble);
 	apm_buf_reset(&s->aad);
@@ -116,7 +116,7 @@ renew_content_key(ApmSealer *s, uint64_t now_us)
 	apm_envelope_put_head((uint8_t) s->count, &id, &s->preamble);
 	for (size_t i = 0; i < s->count && status == APM_OK; i++)
 	{
-		ApmBuf		wrapped = {0};
+		ApmBuf wrapped = {0};
 
 		apm_rsa_key_id(s->recipients[i], &id);
 		status = apm_rsa_wrap(s->recipients[i], s->content_key, &wrapped);
@@ -140,9 +140,9 @@ renew_content_key(ApmSealer *s, uint64_t now_us)
 ApmStatus
 apm_sealer_seal(ApmSealer *s, ApmSlice plain, uint64_t now_us, ApmBuf *out)
 {
-	uint8_t		nonce[APM_GCM_NONCE_LEN];
-	size_t		start = out->len;
-	ApmStatus	status = APM_OK;
+	uint8_t nonce[APM_GCM_NONCE_LEN];
+	size_t start = out->len;
+	ApmStatus status = APM_OK;
 
 	if (plain.len > APM_TEXT_MAX)
 		return APM_ERR_RANGE;
@@ -157,8 +157,8 @@ apm_sealer_seal(ApmSealer *s, ApmSlice plain, uint64_t now_us, ApmBuf *out)
 	apm_put_raw(out, s->preamble.data, s->preamble.len);
 	apm_put_raw(out, nonce, sizeof(nonce));
 	apm_put_u32(out, (uint32_t) plain.len);
-	status = apm_gcm_seal(s->content_key, nonce, (ApmSlice) {s->aad.data, s->aad.len}, plain,
-						  out->data + out->len);
+	status =
+		apm_gcm_seal(s->content_key, nonce, (ApmSlice){s->aad.data, s->aad.len}, plain, out->data + out->len);
 	if (status != APM_OK)
 	{
 		out->len = start;
@@ -172,7 +172,7 @@ apm_sealer_seal(ApmSealer *s, ApmSlice plain, uint64_t now_us, ApmBuf *out)
 ApmStatus
 apm_opener_new(ApmOpener **out)
 {
-	ApmOpener  *o = apm_core_alloc(sizeof(ApmOpener), true);
+	ApmOpener *o = apm_core_alloc(sizeof(ApmOpener), true);
 
 	if (o == NULL)
 		return APM_ERR_MEMORY;
@@ -205,7 +205,7 @@ find_recipient(const ApmOpener *o, const ApmEnvelopeParts *parts, const ApmRsa *
 	for (uint8_t i = 0; i < parts->count; i++)
 		for (size_t k = 0; k < o->count; k++)
 		{
-			ApmKeyId	id;
+			ApmKeyId id;
 
 			apm_rsa_key_id(o->keys[k], &id);
 			if (memcmp(id.bytes, parts->recipients[i].key_id.bytes, APM_KEY_ID_LEN) == 0)
@@ -231,8 +231,8 @@ cache_find(const ApmOpener *o, const ApmDigest *name)
 static void
 cache_keep(ApmOpener *o, const ApmDigest *name, const uint8_t content_key[APM_CONTENT_KEY_LEN])
 {
-	uint8_t		set = name->bytes[0];
-	CachedKey  *slot = &o->cache[set][o->next_way[set]];
+	uint8_t set = name->bytes[0];
+	CachedKey *slot = &o->cache[set][o->next_way[set]];
 
 	o->next_way[set] = (uint8_t) ((o->next_way[set] + 1) % CACHE_WAYS);
 	apm_wipe(slot, sizeof(*slot));
@@ -245,9 +245,9 @@ cache_keep(ApmOpener *o, const ApmDigest *name, const uint8_t content_key[APM_CO
 static ApmStatus
 open_sealed(const uint8_t content_key[APM_CONTENT_KEY_LEN], const ApmEnvelopeParts *parts, ApmBuf *out)
 {
-	char		aad[2 * APM_PROTECTED_MAX];
-	size_t		aad_len;
-	size_t		len = parts->sealed.len - APM_GCM_TAG_LEN;
+	char aad[2 * APM_PROTECTED_MAX];
+	size_t aad_len;
+	size_t len = parts->sealed.len - APM_GCM_TAG_LEN;
 
 	if (!apm_buf_reserve(out, len))
 		return APM_ERR_MEMORY;
@@ -267,17 +267,17 @@ apm_opener_open(ApmOpener *o, ApmSlice envelope, ApmBuf *out)
 	const ApmRecipientPart *recipient;
 	const ApmRsa *key;
 	const CachedKey *known;
-	uint8_t		content_key[APM_CONTENT_KEY_LEN];
-	ApmDigest	name;
-	ApmSlice	name_parts[2];
-	ApmStatus	status;
+	uint8_t content_key[APM_CONTENT_KEY_LEN];
+	ApmDigest name;
+	ApmSlice name_parts[2];
+	ApmStatus status;
 
 	if (apm_envelope_parse(envelope, &parts) != APM_OK)
 		return APM_ERR_OPEN;
 	recipient = find_recipient(o, &parts, &key);
 	if (recipient == NULL)
 		return APM_ERR_OPEN;
-	name_parts[0] = (ApmSlice) {recipient->key_id.bytes, APM_KEY_ID_LEN};
+	name_parts[0] = (ApmSlice){recipient->key_id.bytes, APM_KEY_ID_LEN};
 	name_parts[1] = recipient->wrapped;
 	if (apm_sha256_parts(name_parts, 2, &name) != APM_OK)
 		return APM_ERR_OPEN;

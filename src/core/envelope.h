@@ -25,15 +25,15 @@
 #define APM_CONTENT_KEY_MESSAGES 65536
 #define APM_CONTENT_KEY_MICROS (UINT64_C(600) * 1000 * 1000)
 
-typedef struct ApmRsa ApmRsa;	/* a public key or a pair */
+typedef struct ApmRsa ApmRsa; /* a public key or a pair */
 
-extern ApmStatus apm_rsa_generate(int bits, ApmRsa **out);	/* 3072 for new keys */
+extern ApmStatus apm_rsa_generate(int bits, ApmRsa **out); /* 3072 for new keys */
 /* PEM, PKCS#8 private or SPKI public.  APM_ERR_RANGE under 2048 or over 8192 bits. */
 extern ApmStatus apm_rsa_from_pem(ApmSlice pem, ApmRsa **out);
 extern ApmStatus apm_rsa_private_pem(const ApmRsa *key, ApmBuf *out);
 extern ApmStatus apm_rsa_public_pem(const ApmRsa *key, ApmBuf *out);
 extern bool apm_rsa_is_private(const ApmRsa *key);
-extern void apm_rsa_key_id(const ApmRsa *key, ApmKeyId *out);	/* SHA-256 of the SPKI, first 8 bytes */
+extern void apm_rsa_key_id(const ApmRsa *key, ApmKeyId *out); /* SHA-256 of the SPKI, first 8 bytes */
 extern void apm_rsa_free(ApmRsa *key);
 
 /* Seals for a fixed list of recipients; draws a new content key when the old one is spent. */
@@ -48,7 +48,7 @@ extern void apm_sealer_free(ApmSealer *s);
 typedef struct ApmOpener ApmOpener;
 
 extern ApmStatus apm_opener_new(ApmOpener **out);
-extern ApmStatus apm_opener_add(ApmOpener *o, const ApmRsa *private_key);	/* borrowed; must outlive */
+extern ApmStatus apm_opener_add(ApmOpener *o, const ApmRsa *private_key); /* borrowed; must outlive */
 /* APM_ERR_OPEN whatever is wrong.  Appends to out (make it secret). */
 extern ApmStatus apm_opener_open(ApmOpener *o, ApmSlice envelope, ApmBuf *out);
 extern void apm_opener_free(ApmOpener *o);
@@ -56,4 +56,4 @@ extern void apm_opener_free(ApmOpener *o);
 /* The envelope as a JWE text: compact for one recipient, general JSON for several. */
 extern ApmStatus apm_envelope_jwe(ApmSlice envelope, ApmBuf *out);
 
-#endif							/* APM_CORE_ENVELOPE_H */
+#endif /* APM_CORE_ENVELOPE_H */

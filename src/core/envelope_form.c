@@ -19,7 +19,7 @@
 size_t
 apm_protected_header(uint8_t count, const ApmKeyId *first, char out[APM_PROTECTED_MAX])
 {
-	char		kid[APM_KID_TEXT_LEN + 1];
+	char kid[APM_KID_TEXT_LEN + 1];
 
 	if (count > 1)
 		return (size_t) snprintf(out, APM_PROTECTED_MAX, "{\"alg\":\"RSA-OAEP-256\",\"enc\":\"A256GCM\"}");
@@ -31,8 +31,8 @@ apm_protected_header(uint8_t count, const ApmKeyId *first, char out[APM_PROTECTE
 void
 apm_envelope_put_head(uint8_t count, const ApmKeyId *first, ApmBuf *out)
 {
-	char		header[APM_PROTECTED_MAX];
-	size_t		len = apm_protected_header(count, first, header);
+	char header[APM_PROTECTED_MAX];
+	size_t len = apm_protected_header(count, first, header);
 
 	apm_put_u8(out, ENVELOPE_TAG);
 	apm_put_u8(out, ENVELOPE_VERSION);
@@ -43,10 +43,10 @@ apm_envelope_put_head(uint8_t count, const ApmKeyId *first, ApmBuf *out)
 ApmStatus
 apm_envelope_parse(ApmSlice envelope, ApmEnvelopeParts *out)
 {
-	ApmReader	r;
-	char		header[APM_PROTECTED_MAX];
-	size_t		header_len;
-	uint32_t	len;
+	ApmReader r;
+	char header[APM_PROTECTED_MAX];
+	size_t header_len;
+	uint32_t len;
 
 	apm_reader_init(&r, envelope);
 	apm_expect_u8(&r, ENVELOPE_TAG);
@@ -75,7 +75,7 @@ apm_envelope_parse(ApmSlice envelope, ApmEnvelopeParts *out)
 void
 apm_put_base64url(ApmBuf *buf, ApmSlice bytes)
 {
-	size_t		len;
+	size_t len;
 
 	if (!apm_buf_reserve(buf, apm_base64_len(bytes.len) + 1))
 		return;
@@ -113,7 +113,7 @@ put_general(const ApmEnvelopeParts *parts, ApmSlice ciphertext, ApmSlice tag, Ap
 	put_text(out, "\",\"recipients\":[");
 	for (uint8_t i = 0; i < parts->count; i++)
 	{
-		char		kid[APM_KID_TEXT_LEN + 1];
+		char kid[APM_KID_TEXT_LEN + 1];
 
 		apm_hex_encode(parts->recipients[i].key_id.bytes, APM_KEY_ID_LEN, kid);
 		put_text(out, i == 0 ? "{\"header\":{\"kid\":\"" : ",{\"header\":{\"kid\":\"");
@@ -136,14 +136,14 @@ ApmStatus
 apm_envelope_jwe(ApmSlice envelope, ApmBuf *out)
 {
 	ApmEnvelopeParts parts;
-	ApmSlice	ciphertext;
-	ApmSlice	tag;
-	ApmStatus	status = apm_envelope_parse(envelope, &parts);
+	ApmSlice ciphertext;
+	ApmSlice tag;
+	ApmStatus status = apm_envelope_parse(envelope, &parts);
 
 	if (status != APM_OK)
 		return status;
-	ciphertext = (ApmSlice) {parts.sealed.data, parts.sealed.len - APM_GCM_TAG_LEN};
-	tag = (ApmSlice) {parts.sealed.data + ciphertext.len, APM_GCM_TAG_LEN};
+	ciphertext = (ApmSlice){parts.sealed.data, parts.sealed.len - APM_GCM_TAG_LEN};
+	tag = (ApmSlice){parts.sealed.data + ciphertext.len, APM_GCM_TAG_LEN};
 	if (parts.count == 1)
 		put_compact(&parts, ciphertext, tag, out);
 	else

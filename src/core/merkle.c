@@ -30,7 +30,7 @@ apm_merkle_leaf(const ApmSlice *parts, size_t n, ApmDigest *out)
 ApmStatus
 apm_merkle_node(const ApmDigest *left, const ApmDigest *right, ApmDigest *out)
 {
-	uint8_t		bytes[1 + 2 * APM_DIGEST_LEN];
+	uint8_t bytes[1 + 2 * APM_DIGEST_LEN];
 
 	bytes[0] = NODE_PREFIX;
 	memcpy(bytes + 1, left->bytes, APM_DIGEST_LEN);
@@ -45,7 +45,7 @@ apm_merkle_root(const ApmDigest *leaves, size_t n, ApmDigest *out)
 
 	for (size_t i = 0; i < n; i++)
 	{
-		ApmStatus	status = apm_frontier_append(&frontier, &leaves[i]);
+		ApmStatus status = apm_frontier_append(&frontier, &leaves[i]);
 
 		if (status != APM_OK)
 			return status;
@@ -57,7 +57,7 @@ apm_merkle_root(const ApmDigest *leaves, size_t n, ApmDigest *out)
 static size_t
 split_at(size_t n)
 {
-	size_t		k = 1;
+	size_t k = 1;
 
 	while (k < n - k)
 		k *= 2;
@@ -67,7 +67,7 @@ split_at(size_t n)
 static ApmStatus
 path_append_root(ApmPath *path, const ApmDigest *leaves, size_t n)
 {
-	ApmStatus	status = apm_merkle_root(leaves, n, &path->nodes[path->count]);
+	ApmStatus status = apm_merkle_root(leaves, n, &path->nodes[path->count]);
 
 	if (status == APM_OK)
 		path->count++;
@@ -79,7 +79,7 @@ path_reverse(ApmPath *path)
 {
 	for (uint32_t i = 0; i < path->count / 2; i++)
 	{
-		ApmDigest	other = path->nodes[path->count - 1 - i];
+		ApmDigest other = path->nodes[path->count - 1 - i];
 
 		path->nodes[path->count - 1 - i] = path->nodes[i];
 		path->nodes[i] = other;
@@ -90,14 +90,14 @@ path_reverse(ApmPath *path)
 ApmStatus
 apm_merkle_path(const ApmDigest *leaves, size_t n, size_t index, ApmPath *out)
 {
-	ApmStatus	status = APM_OK;
+	ApmStatus status = APM_OK;
 
 	out->count = 0;
 	if (index >= n)
 		return APM_ERR_RANGE;
 	while (n > 1 && status == APM_OK)
 	{
-		size_t		k = split_at(n);
+		size_t k = split_at(n);
 
 		if (index < k)
 		{
@@ -119,9 +119,9 @@ apm_merkle_path(const ApmDigest *leaves, size_t n, size_t index, ApmPath *out)
 ApmStatus
 apm_merkle_all_paths(const ApmDigest *leaves, size_t n, ApmPath *paths, ApmDigest *root)
 {
-	ApmDigest  *level;
-	ApmStatus	status = APM_OK;
-	unsigned	height = 0;
+	ApmDigest *level;
+	ApmStatus status = APM_OK;
+	unsigned height = 0;
 
 	if (n == 0)
 		return apm_merkle_root(NULL, 0, root);
@@ -138,7 +138,7 @@ apm_merkle_all_paths(const ApmDigest *leaves, size_t n, ApmPath *paths, ApmDiges
 	{
 		for (size_t i = 0; i < n; i++)
 		{
-			size_t		sibling = (i >> height) ^ 1;
+			size_t sibling = (i >> height) ^ 1;
 
 			if (sibling < width)
 				paths[i].nodes[paths[i].count++] = level[sibling];
@@ -156,18 +156,18 @@ apm_merkle_all_paths(const ApmDigest *leaves, size_t n, ApmPath *paths, ApmDiges
 
 /* RFC 9162, 2.1.3.2.  The caller compares the root with the one that he trusts. */
 ApmStatus
-apm_merkle_root_from_path(const ApmDigest *leaf, uint64_t index, uint64_t size,
-						  const ApmPath *path, ApmDigest *root)
+apm_merkle_root_from_path(const ApmDigest *leaf, uint64_t index, uint64_t size, const ApmPath *path,
+						  ApmDigest *root)
 {
-	uint64_t	at = index;
-	uint64_t	last = size - 1;
-	ApmDigest	hash = *leaf;
+	uint64_t at = index;
+	uint64_t last = size - 1;
+	ApmDigest hash = *leaf;
 
 	if (index >= size || path->count > APM_MERKLE_MAX_PATH)
 		return APM_ERR_VERIFY;
 	for (uint32_t i = 0; i < path->count; i++)
 	{
-		ApmStatus	status;
+		ApmStatus status;
 
 		if (last == 0)
 			return APM_ERR_VERIFY;
@@ -201,8 +201,8 @@ apm_merkle_root_from_path(const ApmDigest *leaf, uint64_t index, uint64_t size,
 ApmStatus
 apm_merkle_consistency(const ApmDigest *leaves, size_t old_size, size_t new_size, ApmPath *out)
 {
-	ApmStatus	status = APM_OK;
-	bool		whole = true;	/* the old tree is one the verifier knows the root of */
+	ApmStatus status = APM_OK;
+	bool whole = true; /* the old tree is one the verifier knows the root of */
 
 	out->count = 0;
 	if (old_size > new_size)
@@ -211,7 +211,7 @@ apm_merkle_consistency(const ApmDigest *leaves, size_t old_size, size_t new_size
 		return APM_OK;
 	while (old_size < new_size && status == APM_OK)
 	{
-		size_t		k = split_at(new_size);
+		size_t k = split_at(new_size);
 
 		if (old_size <= k)
 		{
@@ -235,9 +235,10 @@ apm_merkle_consistency(const ApmDigest *leaves, size_t old_size, size_t new_size
 
 /* One step of RFC 9162, 2.1.4.2: enters a node into the old and the new root as far as they contain it. */
 static ApmStatus
-consistency_step(uint64_t *at, uint64_t *last, const ApmDigest *node, ApmDigest *old_hash, ApmDigest *new_hash)
+consistency_step(uint64_t *at, uint64_t *last, const ApmDigest *node, ApmDigest *old_hash,
+				 ApmDigest *new_hash)
 {
-	ApmStatus	status;
+	ApmStatus status;
 
 	if (*last == 0)
 		return APM_ERR_VERIFY;
@@ -264,8 +265,8 @@ static ApmStatus
 verify_without_nodes(uint64_t old_size, uint64_t new_size, const ApmDigest *old_root,
 					 const ApmDigest *new_root, const ApmPath *path)
 {
-	ApmDigest	empty;
-	ApmStatus	status;
+	ApmDigest empty;
+	ApmStatus status;
 
 	if (path->count != 0)
 		return APM_ERR_VERIFY;
@@ -284,11 +285,11 @@ ApmStatus
 apm_merkle_verify_consistency(uint64_t old_size, uint64_t new_size, const ApmDigest *old_root,
 							  const ApmDigest *new_root, const ApmPath *path)
 {
-	uint64_t	at = old_size - 1;
-	uint64_t	last = new_size - 1;
-	uint32_t	i = 0;
-	ApmDigest	old_hash;
-	ApmDigest	new_hash;
+	uint64_t at = old_size - 1;
+	uint64_t last = new_size - 1;
+	uint32_t i = 0;
+	ApmDigest old_hash;
+	ApmDigest new_hash;
 
 	if (old_size > new_size || path->count > APM_MERKLE_MAX_PATH)
 		return APM_ERR_VERIFY;
@@ -310,7 +311,7 @@ apm_merkle_verify_consistency(uint64_t old_size, uint64_t new_size, const ApmDig
 	new_hash = old_hash;
 	for (; i < path->count; i++)
 	{
-		ApmStatus	status = consistency_step(&at, &last, &path->nodes[i], &old_hash, &new_hash);
+		ApmStatus status = consistency_step(&at, &last, &path->nodes[i], &old_hash, &new_hash);
 
 		if (status != APM_OK)
 			return status;
@@ -325,7 +326,7 @@ apm_merkle_verify_consistency(uint64_t old_size, uint64_t new_size, const ApmDig
 static unsigned
 peak_count(uint64_t size)
 {
-	unsigned	n = 0;
+	unsigned n = 0;
 
 	for (; size != 0; size &= size - 1)
 		n++;
@@ -336,15 +337,15 @@ peak_count(uint64_t size)
 ApmStatus
 apm_frontier_append(ApmFrontier *f, const ApmDigest *leaf)
 {
-	unsigned	n = peak_count(f->size);
-	ApmDigest	hash = *leaf;
+	unsigned n = peak_count(f->size);
+	ApmDigest hash = *leaf;
 
 	if (f->size == UINT64_MAX)
 		return APM_ERR_RANGE;
 	/* as in adding one to a binary number: each trailing one is a subtree of the carry's size */
 	for (uint64_t carry = f->size; (carry & 1) != 0; carry >>= 1)
 	{
-		ApmStatus	status = apm_merkle_node(&f->peaks[n - 1], &hash, &hash);
+		ApmStatus status = apm_merkle_node(&f->peaks[n - 1], &hash, &hash);
 
 		if (status != APM_OK)
 			return status;
@@ -358,15 +359,15 @@ apm_frontier_append(ApmFrontier *f, const ApmDigest *leaf)
 ApmStatus
 apm_frontier_root(const ApmFrontier *f, ApmDigest *out)
 {
-	unsigned	n = peak_count(f->size);
-	ApmDigest	hash;
+	unsigned n = peak_count(f->size);
+	ApmDigest hash;
 
 	if (n == 0)
 		return apm_sha256(NULL, 0, out);
 	hash = f->peaks[n - 1];
 	for (unsigned i = n - 1; i > 0; i--)
 	{
-		ApmStatus	status = apm_merkle_node(&f->peaks[i - 1], &hash, &hash);
+		ApmStatus status = apm_merkle_node(&f->peaks[i - 1], &hash, &hash);
 
 		if (status != APM_OK)
 			return status;
@@ -388,7 +389,7 @@ apm_frontier_encode(const ApmFrontier *f, ApmBuf *out)
 ApmStatus
 apm_frontier_decode(ApmSlice in, ApmFrontier *out)
 {
-	ApmReader	r;
+	ApmReader r;
 	ApmFrontier got = {0};
 
 	apm_reader_init(&r, in);

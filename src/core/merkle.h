@@ -21,8 +21,8 @@ extern ApmStatus apm_merkle_root(const ApmDigest *leaves, size_t n, ApmDigest *o
 
 typedef struct ApmPath
 {
-	uint32_t	count;
-	ApmDigest	nodes[APM_MERKLE_MAX_PATH];	/* from the leaf up */
+	uint32_t count;
+	ApmDigest nodes[APM_MERKLE_MAX_PATH]; /* from the leaf up */
 } ApmPath;
 
 extern ApmStatus apm_merkle_path(const ApmDigest *leaves, size_t n, size_t index, ApmPath *out);
@@ -34,7 +34,8 @@ extern ApmStatus apm_merkle_all_paths(const ApmDigest *leaves, size_t n, ApmPath
 /* the root that a leaf and its path lead to; APM_ERR_VERIFY when the path has a wrong length */
 extern ApmStatus apm_merkle_root_from_path(const ApmDigest *leaf, uint64_t index, uint64_t size,
 										   const ApmPath *path, ApmDigest *root);
-extern ApmStatus apm_merkle_consistency(const ApmDigest *leaves, size_t old_size, size_t new_size, ApmPath *out);
+extern ApmStatus apm_merkle_consistency(const ApmDigest *leaves, size_t old_size, size_t new_size,
+										ApmPath *out);
 extern ApmStatus apm_merkle_verify_consistency(uint64_t old_size, uint64_t new_size,
 											   const ApmDigest *old_root, const ApmDigest *new_root,
 											   const ApmPath *path);
@@ -42,8 +43,8 @@ extern ApmStatus apm_merkle_verify_consistency(uint64_t old_size, uint64_t new_s
 /* The roots of the perfect subtrees of a growing tree, largest first. */
 typedef struct ApmFrontier
 {
-	uint64_t	size;			/* leaves so far */
-	ApmDigest	peaks[64];		/* one per set bit of size, highest bit first */
+	uint64_t size;		 /* leaves so far */
+	ApmDigest peaks[64]; /* one per set bit of size, highest bit first */
 } ApmFrontier;
 
 extern ApmStatus apm_frontier_append(ApmFrontier *f, const ApmDigest *leaf);
@@ -51,4 +52,4 @@ extern ApmStatus apm_frontier_root(const ApmFrontier *f, ApmDigest *out);
 extern void apm_frontier_encode(const ApmFrontier *f, ApmBuf *out);
 extern ApmStatus apm_frontier_decode(ApmSlice in, ApmFrontier *out);
 
-#endif							/* APM_CORE_MERKLE_H */
+#endif /* APM_CORE_MERKLE_H */

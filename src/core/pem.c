@@ -24,7 +24,7 @@ private_from_der(const unsigned char *der, long len)
 {
 	const unsigned char *at = der;
 	PKCS8_PRIV_KEY_INFO *info = d2i_PKCS8_PRIV_KEY_INFO(NULL, &at, len);
-	EVP_PKEY   *key = NULL;
+	EVP_PKEY *key = NULL;
 
 	if (info != NULL && at == der + len)
 		key = EVP_PKCS82PKEY(info);
@@ -36,7 +36,7 @@ static EVP_PKEY *
 public_from_der(const unsigned char *der, long len)
 {
 	const unsigned char *at = der;
-	EVP_PKEY   *key = d2i_PUBKEY(NULL, &at, len);
+	EVP_PKEY *key = d2i_PUBKEY(NULL, &at, len);
 
 	if (key != NULL && at != der + len)
 	{
@@ -49,7 +49,7 @@ public_from_der(const unsigned char *der, long len)
 static bool
 only_space_left(BIO *bio)
 {
-	char		c;
+	char c;
 
 	while (BIO_read(bio, &c, 1) == 1)
 		if (c != ' ' && c != '\t' && c != '\r' && c != '\n')
@@ -61,11 +61,11 @@ only_space_left(BIO *bio)
 static EVP_PKEY *
 key_from_block(BIO *bio, bool *is_private)
 {
-	char	   *name = NULL;
-	char	   *header = NULL;
+	char *name = NULL;
+	char *header = NULL;
 	unsigned char *der = NULL;
-	long		len = 0;
-	EVP_PKEY   *key = NULL;
+	long len = 0;
+	EVP_PKEY *key = NULL;
 
 	if (PEM_read_bio(bio, &name, &header, &der, &len) == 1)
 	{
@@ -88,8 +88,8 @@ ApmStatus
 apm_pem_read(ApmSlice pem, int type, EVP_PKEY **out, bool *is_private)
 {
 	static const char begin[] = "-----BEGIN ";
-	BIO		   *bio;
-	EVP_PKEY   *key;
+	BIO *bio;
+	EVP_PKEY *key;
 
 	if (pem.len < sizeof(begin) - 1 || pem.len > PEM_MAX || memcmp(pem.data, begin, sizeof(begin) - 1) != 0)
 		return APM_ERR_FORMAT;
@@ -117,9 +117,9 @@ apm_pem_read(ApmSlice pem, int type, EVP_PKEY **out, bool *is_private)
 static ApmStatus
 take_text(BIO *bio, bool written, ApmBuf *out)
 {
-	char	   *text = NULL;
-	long		len = BIO_get_mem_data(bio, &text);
-	ApmStatus	status = APM_ERR_CRYPTO;
+	char *text = NULL;
+	long len = BIO_get_mem_data(bio, &text);
+	ApmStatus status = APM_ERR_CRYPTO;
 
 	if (written && len > 0)
 	{
@@ -137,7 +137,7 @@ take_text(BIO *bio, bool written, ApmBuf *out)
 ApmStatus
 apm_pem_write_private(EVP_PKEY *key, ApmBuf *out)
 {
-	BIO		   *bio = BIO_new(BIO_s_mem());
+	BIO *bio = BIO_new(BIO_s_mem());
 
 	if (bio == NULL)
 	{
@@ -151,7 +151,7 @@ apm_pem_write_private(EVP_PKEY *key, ApmBuf *out)
 ApmStatus
 apm_pem_write_public(EVP_PKEY *key, ApmBuf *out)
 {
-	BIO		   *bio = BIO_new(BIO_s_mem());
+	BIO *bio = BIO_new(BIO_s_mem());
 
 	if (bio == NULL)
 	{

@@ -21,4 +21,4 @@ extern ApmStatus apm_pem_read(ApmSlice pem, int type, EVP_PKEY **out, bool *is_p
 extern ApmStatus apm_pem_write_private(EVP_PKEY *key, ApmBuf *out);
 extern ApmStatus apm_pem_write_public(EVP_PKEY *key, ApmBuf *out);
 
-#endif							/* APM_CORE_PEM_H */
+#endif /* APM_CORE_PEM_H */

@@ -14,11 +14,11 @@
 
 #include "digest.h"
 
-#define SETTING_LEN 29			/* "$2b$", two digits, "$", 22 characters of salt */
+#define SETTING_LEN 29 /* "$2b$", two digits, "$", 22 characters of salt */
 #define SALT_AT 7
 #define SALT_BYTES 16
-#define RANDOM_BYTES 24			/* 32 characters of base64url */
-#define PEPPERED_LEN 44			/* base64 of 32 bytes */
+#define RANDOM_BYTES 24 /* 32 characters of base64url */
+#define PEPPERED_LEN 44 /* base64 of 32 bytes */
 
 static bool
 is_bcrypt_character(char c)
@@ -30,7 +30,8 @@ is_bcrypt_character(char c)
 static bool
 setting_is_whole(const char *setting, size_t len)
 {
-	if ((len != SETTING_LEN && len != APM_PSEUDONYM_LEN) || strncmp(setting, "$2b$", 4) != 0 || setting[6] != '$')
+	if ((len != SETTING_LEN && len != APM_PSEUDONYM_LEN) || strncmp(setting, "$2b$", 4) != 0 ||
+		setting[6] != '$')
 		return false;
 	if (setting[4] < '0' || setting[4] > '9' || setting[5] < '0' || setting[5] > '9')
 		return false;
@@ -49,8 +50,8 @@ apm_bcrypt(const char *secret, const char *setting, char out[APM_PSEUDONYM_LEN +
 {
 	struct crypt_data *work;
 	const char *result;
-	ApmStatus	status = APM_ERR_CRYPTO;
-	int			rounds;
+	ApmStatus status = APM_ERR_CRYPTO;
+	int rounds;
 
 	if (!setting_is_whole(setting, strnlen(setting, APM_PSEUDONYM_LEN + 1)))
 		return APM_ERR_FORMAT;
@@ -75,16 +76,17 @@ apm_bcrypt(const char *secret, const char *setting, char out[APM_PSEUDONYM_LEN +
 ApmStatus
 apm_bcrypt_setting(int rounds, char out[SETTING_LEN + 1])
 {
-	char		setting[CRYPT_GENSALT_OUTPUT_SIZE];
-	char		salt[SALT_BYTES];
-	ApmStatus	status;
+	char setting[CRYPT_GENSALT_OUTPUT_SIZE];
+	char salt[SALT_BYTES];
+	ApmStatus status;
 
 	if (rounds < APM_SALTING_ROUNDS_MIN || rounds > APM_SALTING_ROUNDS_MAX)
 		return APM_ERR_RANGE;
 	status = apm_random(salt, sizeof(salt));
 	if (status != APM_OK)
 		return status;
-	if (crypt_gensalt_rn("$2b$", (unsigned long) rounds, salt, sizeof(salt), setting, sizeof(setting)) == NULL ||
+	if (crypt_gensalt_rn("$2b$", (unsigned long) rounds, salt, sizeof(salt), setting, sizeof(setting)) ==
+			NULL ||
 		strlen(setting) != SETTING_LEN)
 		return APM_ERR_CRYPTO;
 	memcpy(out, setting, SETTING_LEN + 1);
@@ -95,9 +97,9 @@ apm_bcrypt_setting(int rounds, char out[SETTING_LEN + 1])
 static ApmStatus
 pepper_parts(const uint8_t pepper[32], const ApmBuf *message, char out[PEPPERED_LEN + 1])
 {
-	ApmSlice	part = {message->data, message->len};
-	ApmDigest	mac;
-	ApmStatus	status = apm_buf_status(message);
+	ApmSlice part = {message->data, message->len};
+	ApmDigest mac;
+	ApmStatus status = apm_buf_status(message);
 
 	if (status == APM_OK)
 		status = apm_hmac_sha256(pepper, 32, &part, 1, &mac);
@@ -121,9 +123,9 @@ static ApmStatus
 hash_message(const uint8_t pepper[32], const ApmBuf *message, const char *setting, int rounds,
 			 char out[APM_PSEUDONYM_LEN + 1])
 {
-	char		fresh[SETTING_LEN + 1];
-	char		peppered[PEPPERED_LEN + 1];
-	ApmStatus	status = APM_OK;
+	char fresh[SETTING_LEN + 1];
+	char peppered[PEPPERED_LEN + 1];
+	ApmStatus status = APM_OK;
 
 	if (setting == NULL)
 	{
@@ -144,8 +146,8 @@ ApmStatus
 apm_pseudonym(const uint8_t pepper[32], ApmSlice attribute, ApmSlice value, int rounds,
 			  char out[APM_PSEUDONYM_LEN + 1])
 {
-	ApmBuf		message = {.secret = true};
-	ApmStatus	status;
+	ApmBuf message = {.secret = true};
+	ApmStatus status;
 
 	put_attribute(&message, attribute, value);
 	status = hash_message(pepper, &message, NULL, rounds, out);
@@ -159,8 +161,8 @@ compare_names(const void *a, const void *b)
 {
 	const ApmSlice *left = &(*(const ApmAttribute *const *) a)->name;
 	const ApmSlice *right = &(*(const ApmAttribute *const *) b)->name;
-	size_t		common = left->len < right->len ? left->len : right->len;
-	int			order = common == 0 ? 0 : memcmp(left->data, right->data, common);
+	size_t common = left->len < right->len ? left->len : right->len;
+	int order = common == 0 ? 0 : memcmp(left->data, right->data, common);
 
 	if (order != 0)
 		return order;
@@ -172,8 +174,8 @@ apm_identity(const uint8_t pepper[32], const ApmAttribute *attrs, size_t n, int 
 			 char out[APM_PSEUDONYM_LEN + 1])
 {
 	const ApmAttribute **sorted;
-	ApmBuf		message = {.secret = true};
-	ApmStatus	status = APM_OK;
+	ApmBuf message = {.secret = true};
+	ApmStatus status = APM_OK;
 
 	if (n == 0 || n > SIZE_MAX / sizeof(*sorted))
 		return APM_ERR_RANGE;
@@ -200,9 +202,9 @@ ApmStatus
 apm_pseudonym_check(const uint8_t pepper[32], ApmSlice attribute, ApmSlice value, const char *pseudonym,
 					bool *matches)
 {
-	char		hashed[APM_PSEUDONYM_LEN + 1];
-	ApmBuf		message = {.secret = true};
-	ApmStatus	status;
+	char hashed[APM_PSEUDONYM_LEN + 1];
+	ApmBuf message = {.secret = true};
+	ApmStatus status;
 
 	if (strnlen(pseudonym, APM_PSEUDONYM_LEN + 1) != APM_PSEUDONYM_LEN)
 		return APM_ERR_FORMAT;
@@ -217,8 +219,8 @@ apm_pseudonym_check(const uint8_t pepper[32], ApmSlice attribute, ApmSlice value
 ApmStatus
 apm_pseudonym_random(char out[APM_APID_MAX + 1])
 {
-	uint8_t		random[RANDOM_BYTES];
-	ApmStatus	status = apm_random(random, sizeof(random));
+	uint8_t random[RANDOM_BYTES];
+	ApmStatus status = apm_random(random, sizeof(random));
 
 	if (status != APM_OK)
 		return status;

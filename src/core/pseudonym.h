@@ -13,15 +13,15 @@
 
 #include "bytes.h"
 
-#define APM_PSEUDONYM_LEN 60	/* characters of a "$2b$" bcrypt result */
-#define APM_APID_MAX 64			/* either mode */
+#define APM_PSEUDONYM_LEN 60 /* characters of a "$2b$" bcrypt result */
+#define APM_APID_MAX 64		 /* either mode */
 #define APM_SALTING_ROUNDS_MIN 4
 #define APM_SALTING_ROUNDS_MAX 14
 
 typedef struct ApmAttribute
 {
-	ApmSlice	name;			/* UTF-8 */
-	ApmSlice	value;			/* UTF-8, NFC */
+	ApmSlice name;	/* UTF-8 */
+	ApmSlice value; /* UTF-8, NFC */
 } ApmAttribute;
 
 /*
@@ -35,18 +35,18 @@ extern ApmStatus apm_bcrypt(const char *secret, const char *setting, char out[AP
 extern ApmStatus apm_bcrypt_setting(int rounds, char out[30]);
 
 /* The pseudonym of one attribute's value, random salt. */
-extern ApmStatus apm_pseudonym(const uint8_t pepper[32], ApmSlice attribute, ApmSlice value,
-							   int rounds, char out[APM_PSEUDONYM_LEN + 1]);
+extern ApmStatus apm_pseudonym(const uint8_t pepper[32], ApmSlice attribute, ApmSlice value, int rounds,
+							   char out[APM_PSEUDONYM_LEN + 1]);
 /*
  * One pseudonym for a set of attributes; the order in which they come does not
  * matter (sorted by name).  APM_ERR_RANGE for an empty set or a name twice.
  */
-extern ApmStatus apm_identity(const uint8_t pepper[32], const ApmAttribute *attrs, size_t n,
-							  int rounds, char out[APM_PSEUDONYM_LEN + 1]);
+extern ApmStatus apm_identity(const uint8_t pepper[32], const ApmAttribute *attrs, size_t n, int rounds,
+							  char out[APM_PSEUDONYM_LEN + 1]);
 /* Does value have this pseudonym?  Costs one bcrypt. */
 extern ApmStatus apm_pseudonym_check(const uint8_t pepper[32], ApmSlice attribute, ApmSlice value,
 									 const char *pseudonym, bool *matches);
 /* A code not derived from the person: "r." and 32 base64url characters (192 bits). */
 extern ApmStatus apm_pseudonym_random(char out[APM_APID_MAX + 1]);
 
-#endif							/* APM_CORE_PSEUDONYM_H */
+#endif /* APM_CORE_PSEUDONYM_H */

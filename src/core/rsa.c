@@ -25,9 +25,9 @@
 
 struct ApmRsa
 {
-	EVP_PKEY   *pkey;
-	bool		is_private;
-	ApmKeyId	id;
+	EVP_PKEY *pkey;
+	bool is_private;
+	ApmKeyId id;
 };
 
 static ApmStatus
@@ -50,11 +50,11 @@ apm_rsa_free(ApmRsa *key)
 static bool
 exponent_is_usual(EVP_PKEY *pkey)
 {
-	BIGNUM	   *e = NULL;
-	bool		usual;
+	BIGNUM *e = NULL;
+	bool usual;
 
 	usual = EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_E, &e) == 1 && BN_is_odd(e) && !BN_is_one(e) &&
-		BN_num_bits(e) <= 64;
+			BN_num_bits(e) <= 64;
 	BN_free(e);
 	return usual;
 }
@@ -63,9 +63,9 @@ static ApmStatus
 key_id(EVP_PKEY *pkey, ApmKeyId *out)
 {
 	unsigned char *der = NULL;
-	int			len = i2d_PUBKEY(pkey, &der);
-	ApmDigest	digest;
-	ApmStatus	status;
+	int len = i2d_PUBKEY(pkey, &der);
+	ApmDigest digest;
+	ApmStatus status;
 
 	if (len <= 0)
 		return give_up(APM_ERR_CRYPTO);
@@ -80,9 +80,9 @@ key_id(EVP_PKEY *pkey, ApmKeyId *out)
 static ApmStatus
 adopt(EVP_PKEY *pkey, bool is_private, ApmRsa **out)
 {
-	ApmRsa	   *key;
-	ApmStatus	status;
-	int			bits = EVP_PKEY_get_bits(pkey);
+	ApmRsa *key;
+	ApmStatus status;
+	int bits = EVP_PKEY_get_bits(pkey);
 
 	if (bits < BITS_MIN || bits > BITS_MAX)
 		status = APM_ERR_RANGE;
@@ -114,7 +114,7 @@ adopt(EVP_PKEY *pkey, bool is_private, ApmRsa **out)
 ApmStatus
 apm_rsa_generate(int bits, ApmRsa **out)
 {
-	EVP_PKEY   *pkey;
+	EVP_PKEY *pkey;
 
 	if (bits < BITS_MIN || bits > BITS_MAX)
 		return APM_ERR_RANGE;
@@ -127,9 +127,9 @@ apm_rsa_generate(int bits, ApmRsa **out)
 ApmStatus
 apm_rsa_from_pem(ApmSlice pem, ApmRsa **out)
 {
-	EVP_PKEY   *pkey;
-	bool		is_private;
-	ApmStatus	status = apm_pem_read(pem, EVP_PKEY_RSA, &pkey, &is_private);
+	EVP_PKEY *pkey;
+	bool is_private;
+	ApmStatus status = apm_pem_read(pem, EVP_PKEY_RSA, &pkey, &is_private);
 
 	if (status != APM_OK)
 		return status;
@@ -164,7 +164,7 @@ apm_rsa_key_id(const ApmRsa *key, ApmKeyId *out)
 ApmStatus
 apm_rsa_share(const ApmRsa *key, ApmRsa **out)
 {
-	ApmRsa	   *copy = apm_core_alloc(sizeof(ApmRsa), false);
+	ApmRsa *copy = apm_core_alloc(sizeof(ApmRsa), false);
 
 	if (copy == NULL)
 		return APM_ERR_MEMORY;
@@ -183,20 +183,20 @@ static bool
 set_oaep(EVP_PKEY_CTX *ctx)
 {
 	return EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_OAEP_PADDING) == 1 &&
-		EVP_PKEY_CTX_set_rsa_oaep_md_name(ctx, "SHA256", NULL) == 1 &&
-		EVP_PKEY_CTX_set_rsa_mgf1_md_name(ctx, "SHA256", NULL) == 1;
+		   EVP_PKEY_CTX_set_rsa_oaep_md_name(ctx, "SHA256", NULL) == 1 &&
+		   EVP_PKEY_CTX_set_rsa_mgf1_md_name(ctx, "SHA256", NULL) == 1;
 }
 
 ApmStatus
 apm_rsa_wrap(const ApmRsa *key, const uint8_t content_key[APM_CONTENT_KEY_LEN], ApmBuf *out)
 {
 	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, key->pkey, NULL);
-	uint8_t		wrapped[APM_WRAPPED_MAX];
-	size_t		len = sizeof(wrapped);
-	bool		good;
+	uint8_t wrapped[APM_WRAPPED_MAX];
+	size_t len = sizeof(wrapped);
+	bool good;
 
 	good = ctx != NULL && EVP_PKEY_encrypt_init(ctx) == 1 && set_oaep(ctx) &&
-		EVP_PKEY_encrypt(ctx, wrapped, &len, content_key, APM_CONTENT_KEY_LEN) == 1;
+		   EVP_PKEY_encrypt(ctx, wrapped, &len, content_key, APM_CONTENT_KEY_LEN) == 1;
 	EVP_PKEY_CTX_free(ctx);
 	if (!good)
 		return give_up(APM_ERR_CRYPTO);
@@ -208,11 +208,11 @@ ApmStatus
 apm_rsa_unwrap(const ApmRsa *key, ApmSlice wrapped, uint8_t content_key[APM_CONTENT_KEY_LEN])
 {
 	EVP_PKEY_CTX *ctx;
-	uint8_t		plain[APM_WRAPPED_MAX] = {0};
-	size_t		len = sizeof(plain);
-	int			decoded;
-	uint8_t		keep;
-	ApmStatus	status = APM_ERR_CRYPTO;
+	uint8_t plain[APM_WRAPPED_MAX] = {0};
+	size_t len = sizeof(plain);
+	int decoded;
+	uint8_t keep;
+	ApmStatus status = APM_ERR_CRYPTO;
 
 	if (!key->is_private)
 		return APM_ERR_KEY;
@@ -222,7 +222,7 @@ apm_rsa_unwrap(const ApmRsa *key, ApmSlice wrapped, uint8_t content_key[APM_CONT
 	if (status == APM_OK)
 	{
 		decoded = EVP_PKEY_decrypt(ctx, plain, &len, wrapped.data, wrapped.len);
-		keep = (uint8_t) -(uint8_t) (decoded == 1 && len == APM_CONTENT_KEY_LEN);
+		keep = (uint8_t) - (uint8_t) (decoded == 1 && len == APM_CONTENT_KEY_LEN);
 		for (size_t i = 0; i < APM_CONTENT_KEY_LEN; i++)
 			content_key[i] = (uint8_t) ((plain[i] & keep) | (content_key[i] & ~keep));
 		apm_wipe(plain, sizeof(plain));

@@ -9,7 +9,7 @@
 #include "envelope.h"
 
 #define APM_CONTENT_KEY_LEN 32
-#define APM_WRAPPED_MAX 1024	/* bytes of an 8192-bit modulus */
+#define APM_WRAPPED_MAX 1024 /* bytes of an 8192-bit modulus */
 
 /* Another handle of the same key, freed on its own. */
 extern ApmStatus apm_rsa_share(const ApmRsa *key, ApmRsa **out);
@@ -22,6 +22,7 @@ extern ApmStatus apm_rsa_wrap(const ApmRsa *key, const uint8_t content_key[APM_C
  * and with the same answer: that it was none must not be told apart from what the
  * content key then fails to open.  Not APM_OK only if nothing could be tried at all.
  */
-extern ApmStatus apm_rsa_unwrap(const ApmRsa *key, ApmSlice wrapped, uint8_t content_key[APM_CONTENT_KEY_LEN]);
+extern ApmStatus apm_rsa_unwrap(const ApmRsa *key, ApmSlice wrapped,
+								uint8_t content_key[APM_CONTENT_KEY_LEN]);
 
-#endif							/* APM_CORE_RSA_H */
+#endif /* APM_CORE_RSA_H */

@@ -28,33 +28,33 @@
 #define SCALAR_LEN 32
 #define POINT_LEN 65
 #define SPKI_PREFIX_LEN (APM_SPKI_LEN - POINT_LEN)
-#define DER_MAX 80				/* 72 is the longest DER of a P-256 signature */
+#define DER_MAX 80 /* 72 is the longest DER of a P-256 signature */
 
 static const char curve_name[] = "prime256v1";
 
 /* SEQUENCE { SEQUENCE { id-ecPublicKey, prime256v1 }, BIT STRING (66 bytes, none unused) */
 static const uint8_t spki_prefix[SPKI_PREFIX_LEN] = {
 	0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01,
-	0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00
+	0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 };
 
 /* The order n of P-256 and n / 2, rounded down (SP 800-186, 3.2.1.3). */
 static const uint8_t order[SCALAR_LEN] = {
 	0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-	0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51
+	0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
 };
 static const uint8_t half_order[SCALAR_LEN] = {
 	0x7f, 0xff, 0xff, 0xff, 0x80, 0x00, 0x00, 0x00, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-	0xde, 0x73, 0x7d, 0x56, 0xd3, 0x8b, 0xcf, 0x42, 0x79, 0xdc, 0xe5, 0x61, 0x7e, 0x31, 0x92, 0xa8
+	0xde, 0x73, 0x7d, 0x56, 0xd3, 0x8b, 0xcf, 0x42, 0x79, 0xdc, 0xe5, 0x61, 0x7e, 0x31, 0x92, 0xa8,
 };
 
 struct ApmEcKey
 {
-	EVP_PKEY   *pkey;
-	EVP_PKEY_CTX *signer;		/* NULL for a public key */
+	EVP_PKEY *pkey;
+	EVP_PKEY_CTX *signer; /* NULL for a public key */
 	EVP_PKEY_CTX *verifier;
-	uint8_t		spki[APM_SPKI_LEN];
-	ApmDigest	id;
+	uint8_t spki[APM_SPKI_LEN];
+	ApmDigest id;
 };
 
 /* Answers failed and leaves OpenSSL's error queue empty for whoever uses it next. */
@@ -80,13 +80,12 @@ apm_ec_free(ApmEcKey *key)
 static bool
 read_point(EVP_PKEY *pkey, uint8_t point[POINT_LEN])
 {
-	char		group[64];
-	size_t		len = 0;
+	char group[64];
+	size_t len = 0;
 
-	return EVP_PKEY_get_group_name(pkey, group, sizeof(group), &len) == 1 &&
-		strcmp(group, curve_name) == 0 &&
-		EVP_PKEY_get_octet_string_param(pkey, OSSL_PKEY_PARAM_PUB_KEY, point, POINT_LEN, &len) == 1 &&
-		len == POINT_LEN && point[0] == POINT_CONVERSION_UNCOMPRESSED;
+	return EVP_PKEY_get_group_name(pkey, group, sizeof(group), &len) == 1 && strcmp(group, curve_name) == 0 &&
+		   EVP_PKEY_get_octet_string_param(pkey, OSSL_PKEY_PARAM_PUB_KEY, point, POINT_LEN, &len) == 1 &&
+		   len == POINT_LEN && point[0] == POINT_CONVERSION_UNCOMPRESSED;
 }
 
 /* Makes the contexts that belong to the key. */
@@ -109,10 +108,10 @@ static bool
 key_is_sound(EVP_PKEY *pkey, bool is_private)
 {
 	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, pkey, NULL);
-	bool		sound;
+	bool sound;
 
 	sound = ctx != NULL && EVP_PKEY_public_check_quick(ctx) == 1 &&
-		(!is_private || (EVP_PKEY_private_check(ctx) == 1 && EVP_PKEY_pairwise_check(ctx) == 1));
+			(!is_private || (EVP_PKEY_private_check(ctx) == 1 && EVP_PKEY_pairwise_check(ctx) == 1));
 	EVP_PKEY_CTX_free(ctx);
 	return sound;
 }
@@ -121,8 +120,8 @@ key_is_sound(EVP_PKEY *pkey, bool is_private)
 static ApmStatus
 adopt(EVP_PKEY *pkey, bool is_private, ApmEcKey **out)
 {
-	ApmEcKey   *key = apm_core_alloc(sizeof(ApmEcKey), false);
-	ApmStatus	status;
+	ApmEcKey *key = apm_core_alloc(sizeof(ApmEcKey), false);
+	ApmStatus status;
 
 	if (key == NULL)
 	{
@@ -149,7 +148,7 @@ adopt(EVP_PKEY *pkey, bool is_private, ApmEcKey **out)
 ApmStatus
 apm_ec_generate(ApmEcKey **out)
 {
-	EVP_PKEY   *pkey = EVP_EC_gen(curve_name);
+	EVP_PKEY *pkey = EVP_EC_gen(curve_name);
 
 	if (pkey == NULL)
 		return give_up(APM_ERR_CRYPTO);
@@ -159,9 +158,9 @@ apm_ec_generate(ApmEcKey **out)
 ApmStatus
 apm_ec_from_pem(ApmSlice pem, ApmEcKey **out)
 {
-	EVP_PKEY   *pkey;
-	bool		is_private;
-	ApmStatus	status = apm_pem_read(pem, EVP_PKEY_EC, &pkey, &is_private);
+	EVP_PKEY *pkey;
+	bool is_private;
+	ApmStatus status = apm_pem_read(pem, EVP_PKEY_EC, &pkey, &is_private);
 
 	if (status != APM_OK)
 		return status;
@@ -173,9 +172,9 @@ ApmStatus
 apm_ec_from_spki(ApmSlice spki, ApmEcKey **out)
 {
 	EVP_PKEY_CTX *ctx;
-	EVP_PKEY   *pkey = NULL;
-	OSSL_PARAM	params[3];
-	bool		made;
+	EVP_PKEY *pkey = NULL;
+	OSSL_PARAM params[3];
+	bool made;
 
 	if (spki.len != APM_SPKI_LEN || memcmp(spki.data, spki_prefix, SPKI_PREFIX_LEN) != 0 ||
 		spki.data[SPKI_PREFIX_LEN] != POINT_CONVERSION_UNCOMPRESSED)
@@ -232,11 +231,11 @@ apm_ec_is_private(const ApmEcKey *key)
 static void
 negate_scalar(uint8_t s[SCALAR_LEN])
 {
-	int			borrow = 0;
+	int borrow = 0;
 
 	for (int i = SCALAR_LEN - 1; i >= 0; i--)
 	{
-		int			difference = order[i] - s[i] - borrow;
+		int difference = order[i] - s[i] - borrow;
 
 		borrow = difference < 0;
 		s[i] = (uint8_t) (difference & 0xff);
@@ -247,12 +246,12 @@ static ApmStatus
 signature_from_der(const uint8_t *der, size_t len, ApmSignature *out)
 {
 	const unsigned char *at = der;
-	ECDSA_SIG  *sig = d2i_ECDSA_SIG(NULL, &at, (long) len);
-	bool		fits;
+	ECDSA_SIG *sig = d2i_ECDSA_SIG(NULL, &at, (long) len);
+	bool fits;
 
 	fits = sig != NULL && at == der + len &&
-		BN_bn2binpad(ECDSA_SIG_get0_r(sig), out->bytes, SCALAR_LEN) == SCALAR_LEN &&
-		BN_bn2binpad(ECDSA_SIG_get0_s(sig), out->bytes + SCALAR_LEN, SCALAR_LEN) == SCALAR_LEN;
+		   BN_bn2binpad(ECDSA_SIG_get0_r(sig), out->bytes, SCALAR_LEN) == SCALAR_LEN &&
+		   BN_bn2binpad(ECDSA_SIG_get0_s(sig), out->bytes + SCALAR_LEN, SCALAR_LEN) == SCALAR_LEN;
 	ECDSA_SIG_free(sig);
 	return fits ? APM_OK : give_up(APM_ERR_CRYPTO);
 }
@@ -261,9 +260,9 @@ signature_from_der(const uint8_t *der, size_t len, ApmSignature *out)
 static size_t
 der_integer(const uint8_t scalar[SCALAR_LEN], uint8_t *out)
 {
-	size_t		skip = 0;
-	size_t		sign;
-	size_t		len;
+	size_t skip = 0;
+	size_t sign;
+	size_t len;
 
 	while (scalar[skip] == 0)
 		skip++;
@@ -279,7 +278,7 @@ der_integer(const uint8_t scalar[SCALAR_LEN], uint8_t *out)
 static size_t
 signature_to_der(const ApmSignature *sig, uint8_t out[DER_MAX])
 {
-	size_t		len = der_integer(sig->bytes, out + 2);
+	size_t len = der_integer(sig->bytes, out + 2);
 
 	len += der_integer(sig->bytes + SCALAR_LEN, out + 2 + len);
 	out[0] = 0x30;
@@ -291,9 +290,9 @@ signature_to_der(const ApmSignature *sig, uint8_t out[DER_MAX])
 ApmStatus
 apm_sign(const ApmEcKey *key, const ApmDigest *message, ApmSignature *out)
 {
-	uint8_t		der[DER_MAX];
-	size_t		len = sizeof(der);
-	ApmStatus	status;
+	uint8_t der[DER_MAX];
+	size_t len = sizeof(der);
+	ApmStatus status;
 
 	if (!apm_ec_is_private(key))
 		return APM_ERR_KEY;
@@ -312,8 +311,8 @@ apm_verify_signature(const ApmEcKey *key, const ApmDigest *message, const ApmSig
 	static const uint8_t zero[SCALAR_LEN] = {0};
 	const uint8_t *r = sig->bytes;
 	const uint8_t *s = sig->bytes + SCALAR_LEN;
-	uint8_t		der[DER_MAX];
-	size_t		len;
+	uint8_t der[DER_MAX];
+	size_t len;
 
 	if (memcmp(r, zero, SCALAR_LEN) == 0 || memcmp(s, zero, SCALAR_LEN) == 0 ||
 		memcmp(r, order, SCALAR_LEN) >= 0 || memcmp(s, half_order, SCALAR_LEN) > 0)

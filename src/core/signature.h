@@ -9,18 +9,18 @@
 #include "bytes.h"
 
 #define APM_SIGNATURE_LEN 64
-#define APM_SPKI_LEN 91			/* SubjectPublicKeyInfo, DER, uncompressed P-256 */
+#define APM_SPKI_LEN 91 /* SubjectPublicKeyInfo, DER, uncompressed P-256 */
 
 typedef struct ApmSignature
 {
-	uint8_t		bytes[APM_SIGNATURE_LEN];
+	uint8_t bytes[APM_SIGNATURE_LEN];
 } ApmSignature;
 
-typedef struct ApmEcKey ApmEcKey;	/* a public key or a pair */
+typedef struct ApmEcKey ApmEcKey; /* a public key or a pair */
 
 extern ApmStatus apm_ec_generate(ApmEcKey **out);
 extern ApmStatus apm_ec_from_pem(ApmSlice pem, ApmEcKey **out);
-extern ApmStatus apm_ec_from_spki(ApmSlice spki, ApmEcKey **out);	/* exactly 91 bytes, point checked */
+extern ApmStatus apm_ec_from_spki(ApmSlice spki, ApmEcKey **out); /* exactly 91 bytes, point checked */
 extern ApmStatus apm_ec_private_pem(const ApmEcKey *key, ApmBuf *out);
 extern ApmStatus apm_ec_public_pem(const ApmEcKey *key, ApmBuf *out);
 extern void apm_ec_spki(const ApmEcKey *key, uint8_t out[APM_SPKI_LEN]);
@@ -32,4 +32,4 @@ extern void apm_ec_free(ApmEcKey *key);
 extern ApmStatus apm_sign(const ApmEcKey *key, const ApmDigest *message, ApmSignature *out);
 extern ApmStatus apm_verify_signature(const ApmEcKey *key, const ApmDigest *message, const ApmSignature *sig);
 
-#endif							/* APM_CORE_SIGNATURE_H */
+#endif /* APM_CORE_SIGNATURE_H */

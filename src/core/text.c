@@ -11,16 +11,14 @@
 
 #include <string.h>
 
-static const char base64_alphabet[] =
-"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-static const char base64url_alphabet[] =
-"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+static const char base64_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const char base64url_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /* Writes len bytes without padding; gives the number of characters. */
 static size_t
 encode_unpadded(const uint8_t *in, size_t len, const char *alphabet, char *out)
 {
-	char	   *at = out;
+	char *at = out;
 
 	for (; len >= 3; in += 3, len -= 3)
 	{
@@ -31,7 +29,7 @@ encode_unpadded(const uint8_t *in, size_t len, const char *alphabet, char *out)
 	}
 	if (len >= 1)
 	{
-		uint8_t		second = len == 2 ? in[1] : 0;
+		uint8_t second = len == 2 ? in[1] : 0;
 
 		*at++ = alphabet[in[0] >> 2];
 		*at++ = alphabet[(in[0] & 0x03) << 4 | second >> 4];
@@ -52,7 +50,7 @@ apm_base64_len(size_t len)
 void
 apm_base64_encode(const void *data, size_t len, char *out)
 {
-	size_t		n = encode_unpadded(data, len, base64_alphabet, out);
+	size_t n = encode_unpadded(data, len, base64_alphabet, out);
 
 	while (n % 4 != 0)
 		out[n++] = '=';
@@ -63,7 +61,7 @@ apm_base64_encode(const void *data, size_t len, char *out)
 void
 apm_base64url_encode(const void *data, size_t len, char *out, size_t *outlen)
 {
-	size_t		n = encode_unpadded(data, len, base64url_alphabet, out);
+	size_t n = encode_unpadded(data, len, base64url_alphabet, out);
 
 	out[n] = '\0';
 	if (outlen != NULL)
@@ -91,10 +89,10 @@ base64url_value(char c)
 ApmStatus
 apm_base64url_decode(const char *text, size_t len, ApmBuf *out)
 {
-	uint32_t	bits = 0;
-	int			held = 0;
-	uint8_t    *at;
-	size_t		n = len / 4 * 3 + (len % 4 == 0 ? 0 : len % 4 - 1);
+	uint32_t bits = 0;
+	int held = 0;
+	uint8_t *at;
+	size_t n = len / 4 * 3 + (len % 4 == 0 ? 0 : len % 4 - 1);
 
 	if (len % 4 == 1)
 		return APM_ERR_FORMAT;
@@ -103,7 +101,7 @@ apm_base64url_decode(const char *text, size_t len, ApmBuf *out)
 	at = out->data + out->len;
 	for (size_t i = 0; i < len; i++)
 	{
-		int			value = base64url_value(text[i]);
+		int value = base64url_value(text[i]);
 
 		if (value < 0)
 			return APM_ERR_FORMAT;
@@ -169,8 +167,8 @@ apm_hex_decode(const char *text, size_t len, uint8_t *out)
 void
 apm_uuid7(uint64_t unix_ms, const uint8_t random[10], ApmUuid *out)
 {
-	uint64_t	head = 0;
-	uint64_t	tail;
+	uint64_t head = 0;
+	uint64_t tail;
 
 	for (int i = 0; i < 8; i++)
 		head = head << 8 | random[i];
@@ -188,8 +186,8 @@ apm_uuid7(uint64_t unix_ms, const uint8_t random[10], ApmUuid *out)
 ApmStatus
 apm_uuid7_random(uint64_t unix_ms, ApmUuid *out)
 {
-	uint8_t		random[10];
-	ApmStatus	status = apm_random(random, sizeof(random));
+	uint8_t random[10];
+	ApmStatus status = apm_random(random, sizeof(random));
 
 	if (status == APM_OK)
 		apm_uuid7(unix_ms, random, out);

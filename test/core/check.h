@@ -48,7 +48,7 @@ static inline bool
 check_hex_equal(const void *data, size_t len, const char *hex)
 {
 	const uint8_t *bytes = data;
-	size_t		digits = 0;
+	size_t digits = 0;
 
 	for (; *hex != '\0'; hex++)
 	{
@@ -59,8 +59,7 @@ check_hex_equal(const void *data, size_t len, const char *hex)
 		at = strchr("0123456789abcdef", *hex);
 		if (at == NULL || digits >= 2 * len)
 			return false;
-		if (((bytes[digits / 2] >> (digits % 2 == 0 ? 4 : 0)) & 0x0f) !=
-			(uint8_t) (at - "0123456789abcdef"))
+		if (((bytes[digits / 2] >> (digits % 2 == 0 ? 4 : 0)) & 0x0f) != (uint8_t) (at - "0123456789abcdef"))
 			return false;
 		digits++;
 	}
@@ -78,8 +77,8 @@ check_unhex(const char *hex)
 {
 	static uint8_t store[1 << 16];
 	static size_t used = 0;
-	uint8_t    *start = store + used;
-	size_t		digits = 0;
+	uint8_t *start = store + used;
+	size_t digits = 0;
 
 	for (; *hex != '\0'; hex++)
 	{
@@ -100,7 +99,7 @@ check_unhex(const char *hex)
 		digits++;
 	}
 	used += digits / 2;
-	return (ApmSlice) {start, digits / 2};
+	return (ApmSlice){start, digits / 2};
 }
 
 /* The allocator that fails once, at the allocation that check_fail_at counts down to. */
@@ -121,14 +120,14 @@ check_failing_alloc(size_t size, bool secret)
  * failed, each must answer APM_ERR_MEMORY; that last run must answer APM_OK.
  */
 static inline void
-check_each_allocation(ApmStatus (*body) (void), const char *file, int line)
+check_each_allocation(ApmStatus (*body)(void), const char *file, int line)
 {
 	static const ApmAllocator failing = {check_failing_alloc, free};
 
 	apm_core_set_allocator(&failing);
 	for (long n = 0; n < 10000; n++)
 	{
-		ApmStatus	status;
+		ApmStatus status;
 
 		check_fail_at = n;
 		status = body();
@@ -154,4 +153,4 @@ check_summary(void)
 	return check_failed == 0 && check_passed > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-#endif							/* APM_TEST_CHECK_H */
+#endif /* APM_TEST_CHECK_H */
