@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
@@ -28,11 +29,61 @@ static const struct
 	{"apm_researcher", APM_ROLE_RESEARCHER}, {"apm_auditor", APM_ROLE_AUDITOR},
 };
 
+/*
+ * The open sections, outermost first: at which level of subtransactions each was begun.
+ * PostgreSQL restores user and settings when one is left by an error; this is ours to
+ * restore.
+ */
+#define SECTION_MAX 32
+
+static int section_levels[SECTION_MAX];
+static int section_depth = 0;
+
+static void
+forget_sections(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		section_depth = 0;
+}
+
+static void
+forget_subsections(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+{
+	if (event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	while (section_depth > 0 && section_levels[section_depth - 1] >= GetCurrentTransactionNestLevel())
+		section_depth--;
+}
+
+static void
+enter_section(ApmPrivileged *saved)
+{
+	static bool registered = false;
+
+	if (!registered)
+	{
+		RegisterXactCallback(forget_sections, NULL);
+		RegisterSubXactCallback(forget_subsections, NULL);
+		registered = true;
+	}
+	if (section_depth == SECTION_MAX)
+		elog(ERROR, "too many nested sections of apm");
+	saved->depth = section_depth;
+	section_levels[section_depth++] = GetCurrentTransactionNestLevel();
+}
+
+bool
+apm_in_own_code(void)
+{
+	return section_depth > 0;
+}
+
 void
 apm_privileged_begin(ApmPrivileged *saved)
 {
 	Oid worker = get_role_oid("apm_worker", false);
 
+	enter_section(saved);
 	GetUserIdAndSecContext(&saved->user, &saved->security);
 	saved->guc_level = NewGUCNestLevel();
 	SetUserIdAndSecContext(worker, saved->security | SECURITY_LOCAL_USERID_CHANGE);
@@ -43,6 +94,7 @@ apm_privileged_begin(ApmPrivileged *saved)
 void
 apm_privileged_end(const ApmPrivileged *saved)
 {
+	section_depth = saved->depth;
 	AtEOXact_GUC(false, saved->guc_level);
 	SetUserIdAndSecContext(saved->user, saved->security);
 }

@@ -17,10 +17,18 @@ typedef struct ApmPrivileged
 	Oid user;
 	int security;
 	int guc_level;
+	int depth;
 } ApmPrivileged;
 
 extern void apm_privileged_begin(ApmPrivileged *saved);
 extern void apm_privileged_end(const ApmPrivileged *saved);
+
+/*
+ * Do we run inside such a section?  The ledger's guards ask: a write from in there is
+ * ours, any other is somebody's by hand or by a restore.  Being the role apm_worker is
+ * not enough, since a superuser can become that.
+ */
+extern bool apm_in_own_code(void);
 
 /* Who is asking. */
 typedef struct ApmActor
