@@ -7,9 +7,9 @@
  * its text and the program goes on, so that one run shows all that is wrong; the exit
  * status tells whether anything was.
  *
- * check_each_allocation() runs a function again and again and lets another
- * allocation fail each time, until one run needs no more: under AddressSanitizer
- * that walks every path on which memory runs out.
+ * check_each_allocation() runs a function again and again, each time with memory for one
+ * allocation more, until it has enough: under AddressSanitizer that walks every path on
+ * which memory runs out.
  */
 #ifndef APM_TEST_CHECK_H
 #define APM_TEST_CHECK_H
@@ -102,36 +102,42 @@ check_unhex(const char *hex)
 	return (ApmSlice){start, digits / 2};
 }
 
-/* The allocator that fails once, at the allocation that check_fail_at counts down to. */
-static long check_fail_at = -1;
+/* An allocator that has memory for so many more allocations. */
+static long check_allocations_left = 0;
+static bool check_allocation_failed = false;
 
 static inline void *
-check_failing_alloc(size_t size, bool secret)
+check_scarce_alloc(size_t size, bool secret)
 {
 	(void) secret;
-	if (check_fail_at >= 0 && check_fail_at-- == 0)
+	if (check_allocations_left == 0)
+	{
+		check_allocation_failed = true;
 		return NULL;
+	}
+	check_allocations_left--;
 	return malloc(size);
 }
 
 /*
- * Runs body with the first, the second, ... allocation failing.  body answers the
- * status of what it tried and frees what it got.  Until the first run in which none
- * failed, each must answer APM_ERR_MEMORY; that last run must answer APM_OK.
+ * Runs body with memory for no allocation, for one, for two, ...  body answers the status
+ * of what it tried and frees what it got.  As long as an allocation fails it must answer
+ * APM_ERR_MEMORY, and APM_OK in the first run in which none does.
  */
 static inline void
 check_each_allocation(ApmStatus (*body)(void), const char *file, int line)
 {
-	static const ApmAllocator failing = {check_failing_alloc, free};
+	static const ApmAllocator scarce = {check_scarce_alloc, free};
 
-	apm_core_set_allocator(&failing);
+	apm_core_set_allocator(&scarce);
 	for (long n = 0; n < 10000; n++)
 	{
 		ApmStatus status;
 
-		check_fail_at = n;
+		check_allocations_left = n;
+		check_allocation_failed = false;
 		status = body();
-		if (check_fail_at >= 0)
+		if (!check_allocation_failed)
 		{
 			check_record(status == APM_OK, "success once no allocation fails", file, line);
 			break;
@@ -139,7 +145,6 @@ check_each_allocation(ApmStatus (*body)(void), const char *file, int line)
 		if (!check_record(status == APM_ERR_MEMORY, "APM_ERR_MEMORY when an allocation fails", file, line))
 			break;
 	}
-	check_fail_at = -1;
 	apm_core_set_allocator(NULL);
 }
 
