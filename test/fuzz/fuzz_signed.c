@@ -1,0 +1,62 @@
+/*
+ * fuzz_signed.c
+ *	  Whatever bytes are taken for a signed transaction are exactly those that encode it,
+ *	  inside and out, and none that was not signed is valid.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/contract.h"
+
+int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Encodes again every part that could be read. */
+static void
+encode_again(const ApmOpened *opened, const uint8_t *data, size_t size)
+{
+	ApmBuf		tx = {0};
+	ApmBuf		proof = {0};
+	ApmBuf		whole = {0};
+	ApmSigned	s = opened->envelope;
+
+	if (opened->wellformed)
+	{
+		if (apm_transaction_encode(&opened->tx, &tx) != APM_OK)
+			abort();
+		apm_origin_proof_encode(&opened->proof, &proof);
+		s.transaction = APM_SLICE(tx.data, tx.len);
+		s.proof = APM_SLICE(proof.data, proof.len);
+	}
+	apm_signed_encode(&s, &whole);
+	if (apm_buf_status(&proof) != APM_OK || apm_buf_status(&whole) != APM_OK || whole.len != size ||
+		memcmp(whole.data, data, size) != 0)
+		abort();
+	apm_buf_reset(&tx);
+	apm_buf_reset(&proof);
+	apm_buf_reset(&whole);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static ApmContractState *state = NULL;
+	ApmDigest	chain = {{0}};
+	ApmOpened	opened;
+	ApmNeeds	needs;
+	ApmRule		rule;
+
+	if (state == NULL && apm_contract_new(&chain, &state) != APM_OK)
+		abort();
+	if (apm_open_signed(APM_SLICE(data, size), &opened) != APM_OK)
+		return 0;
+	encode_again(&opened, data, size);
+	apm_contract_needs(&opened, &needs);
+
+	/* no origin is registered, and a fuzzer signs nothing */
+	rule = apm_contract_evaluate(state, &opened, 0, UINT64_MAX);
+	if (rule == APM_RULE_NONE || rule > APM_RULE_SIGNATURE)
+		abort();
+	if (!opened.wellformed && rule != APM_RULE_TEMPLATE)
+		abort();
+	return 0;
+}
