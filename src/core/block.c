@@ -38,7 +38,7 @@ write_digest(uint8_t *at, const ApmDigest *digest)
 void
 apm_header_encode(const ApmHeader *h, uint8_t out[APM_HEADER_LEN])
 {
-	uint8_t    *at = out;
+	uint8_t *at = out;
 
 	*at++ = HEADER_TAG;
 	*at++ = ENCODING_VERSION;
@@ -63,8 +63,8 @@ apm_header_encode(const ApmHeader *h, uint8_t out[APM_HEADER_LEN])
 ApmStatus
 apm_header_decode(ApmSlice in, ApmHeader *out)
 {
-	ApmHeader	h;
-	ApmReader	r;
+	ApmHeader h;
+	ApmReader r;
 
 	apm_reader_init(&r, in);
 	apm_expect_u8(&r, HEADER_TAG);
@@ -90,8 +90,8 @@ apm_header_decode(ApmSlice in, ApmHeader *out)
 ApmStatus
 apm_header_hash(const uint8_t header[APM_HEADER_LEN], ApmDigest *out)
 {
-	ApmDigest	inner;
-	ApmStatus	status = apm_sha256(header, APM_HEADER_LEN, &inner);
+	ApmDigest inner;
+	ApmStatus status = apm_sha256(header, APM_HEADER_LEN, &inner);
 
 	return status == APM_OK ? apm_sha256(inner.bytes, APM_DIGEST_LEN, out) : status;
 }
@@ -113,13 +113,9 @@ ApmStatus
 apm_entry_hash(const ApmEntry *e, ApmDigest *out)
 {
 	static const char label[] = "apm refused";
-	uint8_t		rule[2];
-	ApmSlice	parts[] = {
-		APM_SLICE(label, sizeof(label) - 1),
-		APM_SLICE(e->tid.bytes, APM_UUID_LEN),
-		APM_SLICE(e->leaf.bytes, APM_DIGEST_LEN),
-		APM_SLICE(rule, sizeof(rule))
-	};
+	uint8_t rule[2];
+	ApmSlice parts[] = {APM_SLICE(label, sizeof(label) - 1), APM_SLICE(e->tid.bytes, APM_UUID_LEN),
+						APM_SLICE(e->leaf.bytes, APM_DIGEST_LEN), APM_SLICE(rule, sizeof(rule))};
 
 	if (e->rule == 0)
 	{
@@ -134,8 +130,8 @@ apm_entry_hash(const ApmEntry *e, ApmDigest *out)
 ApmStatus
 apm_entries_root(const ApmEntry *entries, size_t n, ApmDigest *out)
 {
-	ApmDigest  *hashes;
-	ApmStatus	status = APM_OK;
+	ApmDigest *hashes;
+	ApmStatus status = APM_OK;
 
 	if (n > APM_BLOCK_MAX_LEAVES)
 		return APM_ERR_RANGE;
@@ -178,9 +174,9 @@ apm_entries_encode(const ApmEntry *entries, size_t n, ApmBuf *out)
 ApmStatus
 apm_entries_decode(ApmSlice in, ApmEntry **entries, size_t *n)
 {
-	ApmEntry   *list = NULL;
-	uint32_t	count;
-	ApmReader	r;
+	ApmEntry *list = NULL;
+	uint32_t count;
+	ApmReader r;
 
 	apm_reader_init(&r, in);
 	apm_expect_u8(&r, ENTRIES_TAG);
@@ -213,7 +209,7 @@ static ApmStatus
 block_message(const ApmDigest *hash, ApmDigest *out)
 {
 	static const char label[] = "apm block";
-	ApmSlice	parts[] = {APM_SLICE(label, sizeof(label)), APM_SLICE(hash->bytes, APM_DIGEST_LEN)};
+	ApmSlice parts[] = {APM_SLICE(label, sizeof(label)), APM_SLICE(hash->bytes, APM_DIGEST_LEN)};
 
 	return apm_sha256_parts(parts, 2, out);
 }
@@ -221,8 +217,8 @@ block_message(const ApmDigest *hash, ApmDigest *out)
 ApmStatus
 apm_block_sign(const ApmEcKey *node, const ApmDigest *hash, ApmSignature *out)
 {
-	ApmDigest	message;
-	ApmStatus	status = block_message(hash, &message);
+	ApmDigest message;
+	ApmStatus status = block_message(hash, &message);
 
 	return status == APM_OK ? apm_sign(node, &message, out) : status;
 }
@@ -230,8 +226,8 @@ apm_block_sign(const ApmEcKey *node, const ApmDigest *hash, ApmSignature *out)
 ApmStatus
 apm_block_verify(const ApmEcKey *node, const ApmDigest *hash, const ApmSignature *sig)
 {
-	ApmDigest	message;
-	ApmStatus	status = block_message(hash, &message);
+	ApmDigest message;
+	ApmStatus status = block_message(hash, &message);
 
 	return status == APM_OK ? apm_verify_signature(node, &message, sig) : status;
 }

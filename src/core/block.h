@@ -30,17 +30,17 @@
 
 typedef struct ApmHeader
 {
-	ApmDigest	chain;
-	uint64_t	height;			/* genesis: 0 */
-	ApmDigest	previous;		/* genesis: zeros */
-	ApmDigest	root;
-	uint32_t	count;
-	ApmDigest	history;		/* root over blocks 0 .. height-1 */
-	ApmDigest	contract;
-	uint64_t	time_us;
-	uint32_t	bits;
-	ApmDigest	node;			/* SHA-256 of the node key's SPKI */
-	uint64_t	nonce;
+	ApmDigest chain;
+	uint64_t height;	/* genesis: 0 */
+	ApmDigest previous; /* genesis: zeros */
+	ApmDigest root;
+	uint32_t count;
+	ApmDigest history; /* root over blocks 0 .. height-1 */
+	ApmDigest contract;
+	uint64_t time_us;
+	uint32_t bits;
+	ApmDigest node; /* SHA-256 of the node key's SPKI */
+	uint64_t nonce;
 } ApmHeader;
 
 extern void apm_header_encode(const ApmHeader *h, uint8_t out[APM_HEADER_LEN]);
@@ -51,10 +51,10 @@ extern bool apm_hash_meets(const ApmDigest *hash, uint32_t bits);
 /* one entry of a block, in order */
 typedef struct ApmEntry
 {
-	ApmUuid		tid;
-	uint8_t		kind;
-	uint16_t	rule;			/* 0: valid, else the rule that refused (contract.h) */
-	ApmDigest	leaf;
+	ApmUuid tid;
+	uint8_t kind;
+	uint16_t rule; /* 0: valid, else the rule that refused (contract.h) */
+	ApmDigest leaf;
 } ApmEntry;
 
 /* what stands in the block's tree for an entry */
@@ -68,4 +68,4 @@ extern ApmStatus apm_entries_decode(ApmSlice in, ApmEntry **entries, size_t *n);
 extern ApmStatus apm_block_sign(const ApmEcKey *node, const ApmDigest *hash, ApmSignature *out);
 extern ApmStatus apm_block_verify(const ApmEcKey *node, const ApmDigest *hash, const ApmSignature *sig);
 
-#endif							/* APM_CORE_BLOCK_H */
+#endif /* APM_CORE_BLOCK_H */

@@ -10,23 +10,21 @@
 
 #include <string.h>
 
-static const char *const fault_names[] = {
-	[APM_BLOCK_OK] = "ok",
-	[APM_BLOCK_CHAIN] = "chain",
-	[APM_BLOCK_HEIGHT] = "height",
-	[APM_BLOCK_LINK] = "link",
-	[APM_BLOCK_HISTORY] = "history",
-	[APM_BLOCK_TIME] = "time",
-	[APM_BLOCK_DIFFICULTY] = "difficulty",
-	[APM_BLOCK_WORK] = "work",
-	[APM_BLOCK_ROOT] = "root",
-	[APM_BLOCK_COUNT] = "count",
-	[APM_BLOCK_CONTRACT] = "contract",
-	[APM_BLOCK_SIGNER] = "signer",
-	[APM_BLOCK_SIGNATURE] = "signature",
-	[APM_BLOCK_FORMAT] = "format",
-	[APM_BLOCK_UNDECIDED] = "undecided"
-};
+static const char *const fault_names[] = {[APM_BLOCK_OK] = "ok",
+										  [APM_BLOCK_CHAIN] = "chain",
+										  [APM_BLOCK_HEIGHT] = "height",
+										  [APM_BLOCK_LINK] = "link",
+										  [APM_BLOCK_HISTORY] = "history",
+										  [APM_BLOCK_TIME] = "time",
+										  [APM_BLOCK_DIFFICULTY] = "difficulty",
+										  [APM_BLOCK_WORK] = "work",
+										  [APM_BLOCK_ROOT] = "root",
+										  [APM_BLOCK_COUNT] = "count",
+										  [APM_BLOCK_CONTRACT] = "contract",
+										  [APM_BLOCK_SIGNER] = "signer",
+										  [APM_BLOCK_SIGNATURE] = "signature",
+										  [APM_BLOCK_FORMAT] = "format",
+										  [APM_BLOCK_UNDECIDED] = "undecided"};
 
 const char *
 apm_block_fault_name(ApmBlockFault fault)
@@ -44,7 +42,8 @@ same(const ApmDigest *a, const ApmDigest *b)
 
 /* Chain, height and link.  Genesis stands at height 0 and links to zeros. */
 static ApmBlockFault
-check_link(const ApmContractState *s, const ApmHeader *h, const ApmHeader *parent, const ApmDigest *parent_hash)
+check_link(const ApmContractState *s, const ApmHeader *h, const ApmHeader *parent,
+		   const ApmDigest *parent_hash)
 {
 	static const ApmDigest zeros;
 
@@ -61,7 +60,7 @@ static ApmBlockFault
 check_history(const ApmHeader *h, const ApmFrontier *frontier)
 {
 	static const ApmFrontier empty;
-	ApmDigest	root;
+	ApmDigest root;
 
 	if (frontier == NULL)
 		frontier = &empty;
@@ -85,7 +84,7 @@ static ApmBlockFault
 check_signature(const ApmContractState *s, const ApmHeader *h, const ApmDigest *hash, const ApmSignature *sig)
 {
 	const ApmEcKey *node = apm_contract_node(s, &h->node);
-	ApmStatus	status;
+	ApmStatus status;
 
 	if (node == NULL)
 		return APM_BLOCK_SIGNER;
@@ -98,13 +97,12 @@ check_signature(const ApmContractState *s, const ApmHeader *h, const ApmDigest *
 }
 
 ApmBlockFault
-apm_block_check(const ApmContractState *s, const uint8_t header[APM_HEADER_LEN],
-				const ApmHeader *parent, const ApmDigest *parent_hash,
-				const ApmFrontier *frontier, const ApmDigest *contract,
+apm_block_check(const ApmContractState *s, const uint8_t header[APM_HEADER_LEN], const ApmHeader *parent,
+				const ApmDigest *parent_hash, const ApmFrontier *frontier, const ApmDigest *contract,
 				const ApmSignature *sig)
 {
-	ApmHeader	h;
-	ApmDigest	hash;
+	ApmHeader h;
+	ApmDigest hash;
 	ApmBlockFault fault;
 
 	if (apm_header_decode(APM_SLICE(header, APM_HEADER_LEN), &h) != APM_OK)
@@ -131,7 +129,7 @@ apm_block_check(const ApmContractState *s, const uint8_t header[APM_HEADER_LEN],
 ApmBlockFault
 apm_block_check_entries(const ApmHeader *h, const ApmEntry *entries, size_t n)
 {
-	ApmDigest	root;
+	ApmDigest root;
 
 	/* the count is asked first: the root of other than these many is another question */
 	if (h->count != n || n > APM_BLOCK_MAX_LEAVES)

@@ -24,7 +24,7 @@ ApmStatus
 apm_contract_new(const ApmDigest *chain, ApmContractState **out)
 {
 	ApmContractState *s = apm_core_alloc(sizeof(*s), false);
-	ApmStatus	status;
+	ApmStatus status;
 
 	if (s == NULL)
 		return APM_ERR_MEMORY;
@@ -50,9 +50,9 @@ apm_contract_new(const ApmDigest *chain, ApmContractState **out)
 static void
 free_members(ApmMap *map)
 {
-	size_t		at = 0;
+	size_t at = 0;
 	const ApmDigest *id;
-	void	   *value;
+	void *value;
 
 	while (apm_map_next(map, &at, &id, &value))
 		apm_ec_free(*(ApmEcKey **) value);
@@ -82,10 +82,10 @@ uuid_key(const ApmUuid *uuid, ApmDigest *key)
 static ApmStatus
 load_member(ApmMap *members, const uint8_t spki[APM_SPKI_LEN])
 {
-	ApmEcKey   *key;
-	ApmDigest	id;
-	void	   *value;
-	ApmStatus	status;
+	ApmEcKey *key;
+	ApmDigest id;
+	void *value;
+	ApmStatus status;
 
 	status = apm_ec_from_spki(APM_SLICE(spki, APM_SPKI_LEN), &key);
 	if (status != APM_OK)
@@ -119,7 +119,7 @@ apm_contract_load_node(ApmContractState *s, const uint8_t spki[APM_SPKI_LEN])
 ApmStatus
 apm_contract_load_policy(ApmContractState *s, uint16_t key, uint64_t value)
 {
-	int			at = 0;
+	int at = 0;
 
 	while (at < s->policy_count && s->policies[at].key < key)
 		at++;
@@ -138,9 +138,9 @@ apm_contract_load_policy(ApmContractState *s, uint16_t key, uint64_t value)
 ApmStatus
 apm_contract_load_patient(ApmContractState *s, ApmSlice apid, const ApmPatientState *p)
 {
-	ApmDigest	key;
-	void	   *value;
-	ApmStatus	status = apm_sha256(apid.data, apid.len, &key);
+	ApmDigest key;
+	void *value;
+	ApmStatus status = apm_sha256(apid.data, apid.len, &key);
 
 	if (status == APM_OK)
 		status = apm_map_put(&s->patients, &key, &value);
@@ -152,9 +152,9 @@ apm_contract_load_patient(ApmContractState *s, ApmSlice apid, const ApmPatientSt
 ApmStatus
 apm_contract_load_record(ApmContractState *s, const ApmUuid *rid, const ApmRecordState *r)
 {
-	ApmDigest	key;
-	void	   *value;
-	ApmStatus	status;
+	ApmDigest key;
+	void *value;
+	ApmStatus status;
 
 	uuid_key(rid, &key);
 	status = apm_map_put(&s->records, &key, &value);
@@ -166,8 +166,8 @@ apm_contract_load_record(ApmContractState *s, const ApmUuid *rid, const ApmRecor
 ApmStatus
 apm_contract_load_tid(ApmContractState *s, const ApmUuid *tid)
 {
-	ApmDigest	key;
-	void	   *value;
+	ApmDigest key;
+	void *value;
 
 	uuid_key(tid, &key);
 	return apm_map_put(&s->tids, &key, &value);
@@ -187,7 +187,7 @@ apm_contract_policy(const ApmContractState *s, uint16_t key, uint64_t otherwise)
 static const ApmEcKey *
 find_member(const ApmMap *members, const ApmDigest *id)
 {
-	ApmEcKey  **value = apm_map_find(members, id);
+	ApmEcKey **value = apm_map_find(members, id);
 
 	return value != NULL ? *value : NULL;
 }
@@ -207,7 +207,7 @@ apm_contract_origin(const ApmContractState *s, const ApmDigest *id)
 bool
 apm_contract_tid_seen(const ApmContractState *s, const ApmUuid *tid)
 {
-	ApmDigest	key;
+	ApmDigest key;
 
 	uuid_key(tid, &key);
 	return apm_map_find(&s->tids, &key) != NULL;
@@ -216,7 +216,7 @@ apm_contract_tid_seen(const ApmContractState *s, const ApmUuid *tid)
 void
 apm_contract_record(const ApmContractState *s, const ApmUuid *rid, ApmRecordState *out)
 {
-	ApmDigest	key;
+	ApmDigest key;
 	const ApmRecordState *found;
 
 	uuid_key(rid, &key);
@@ -229,9 +229,9 @@ apm_contract_record(const ApmContractState *s, const ApmUuid *rid, ApmRecordStat
 ApmStatus
 apm_contract_patient(const ApmContractState *s, ApmSlice apid, ApmPatientState *out)
 {
-	ApmDigest	key;
+	ApmDigest key;
 	const ApmPatientState *found;
-	ApmStatus	status = apm_sha256(apid.data, apid.len, &key);
+	ApmStatus status = apm_sha256(apid.data, apid.len, &key);
 
 	if (status != APM_OK)
 		return status;
@@ -252,11 +252,11 @@ compare_digests(const void *a, const void *b)
 static ApmStatus
 put_members(const ApmMap *members, ApmBuf *out)
 {
-	ApmDigest  *ids;
-	size_t		at = 0;
-	size_t		n = 0;
+	ApmDigest *ids;
+	size_t at = 0;
+	size_t n = 0;
 	const ApmDigest *id;
-	void	   *value;
+	void *value;
 
 	apm_put_u32(out, (uint32_t) members->count);
 	if (members->count == 0)
@@ -279,8 +279,8 @@ put_members(const ApmMap *members, ApmBuf *out)
 ApmStatus
 apm_contract_digest(const ApmContractState *s, ApmDigest *out)
 {
-	ApmBuf		buf = {0};
-	ApmStatus	status;
+	ApmBuf buf = {0};
+	ApmStatus status;
 
 	apm_put_u8(&buf, DIGEST_TAG);
 	apm_put_u8(&buf, ENCODING_VERSION);
@@ -306,7 +306,7 @@ apm_contract_digest(const ApmContractState *s, ApmDigest *out)
 ApmStatus
 apm_open_signed(ApmSlice in, ApmOpened *out)
 {
-	ApmStatus	status;
+	ApmStatus status;
 
 	memset(out, 0, sizeof(*out));
 	status = apm_signed_decode(in, &out->envelope);
@@ -343,12 +343,10 @@ apm_contract_needs(const ApmOpened *t, ApmNeeds *out)
 static ApmStatus
 apply_patient(ApmContractState *s, const ApmTransaction *tx)
 {
-	ApmPatientState p = {
-		.known = true,
-		.origin = tx->origin,
-		.version = tx->u.patient.version,
-		.profile = tx->u.patient.profile
-	};
+	ApmPatientState p = {.known = true,
+						 .origin = tx->origin,
+						 .version = tx->u.patient.version,
+						 .profile = tx->u.patient.profile};
 
 	return apm_contract_load_patient(s, tx->u.patient.apid, &p);
 }
@@ -358,14 +356,14 @@ apply_primary(ApmContractState *s, const ApmTransaction *tx)
 {
 	const ApmPrimaryFields *f = &tx->u.primary;
 	ApmRecordState r = {.known = true};
-	ApmStatus	status;
+	ApmStatus status;
 
 	status = apm_sha256(f->apid.data, f->apid.len, &r.patient);
 	if (status == APM_OK)
 		status = apm_contract_load_record(s, &f->rid, &r);
 	if (status == APM_OK && (f->flags & APM_PRIMARY_AMENDS) != 0)
 	{
-		r.superseded = true;	/* of the same patient, says the rule that let it through */
+		r.superseded = true; /* of the same patient, says the rule that let it through */
 		status = apm_contract_load_record(s, &f->amends, &r);
 	}
 	return status;
@@ -374,7 +372,7 @@ apply_primary(ApmContractState *s, const ApmTransaction *tx)
 static ApmStatus
 apply_contract(ApmContractState *s, const ApmContractFields *f)
 {
-	ApmStatus	status = APM_OK;
+	ApmStatus status = APM_OK;
 
 	for (int i = 0; i < f->count && status == APM_OK; i++)
 		status = apm_contract_load_policy(s, f->policies[i].key, f->policies[i].value);
@@ -388,7 +386,7 @@ apply_contract(ApmContractState *s, const ApmContractFields *f)
 ApmStatus
 apm_contract_apply(ApmContractState *s, const ApmOpened *t)
 {
-	ApmStatus	status;
+	ApmStatus status;
 
 	if (!t->wellformed)
 		return APM_ERR_FORMAT;
@@ -409,6 +407,6 @@ apm_contract_apply(ApmContractState *s, const ApmOpened *t)
 		case APM_KIND_CONTRACT:
 			return apply_contract(s, &t->tx.u.contract);
 		default:
-			return APM_OK;		/* the others leave no state but their Tid */
+			return APM_OK; /* the others leave no state but their Tid */
 	}
 }

@@ -11,14 +11,14 @@
 
 struct ApmContractState
 {
-	ApmDigest	chain;
-	ApmMap		origins;		/* origin id to ApmEcKey * */
-	ApmMap		nodes;			/* node id to ApmEcKey * */
-	ApmMap		patients;		/* SHA-256 of the aPid to ApmPatientState */
-	ApmMap		records;		/* Rid to ApmRecordState */
-	ApmMap		tids;			/* Tid to nothing but being there */
-	uint16_t	policy_count;
-	ApmPolicy	policies[APM_POLICY_MAX];	/* ascending by key */
+	ApmDigest chain;
+	ApmMap origins;	 /* origin id to ApmEcKey * */
+	ApmMap nodes;	 /* node id to ApmEcKey * */
+	ApmMap patients; /* SHA-256 of the aPid to ApmPatientState */
+	ApmMap records;	 /* Rid to ApmRecordState */
+	ApmMap tids;	 /* Tid to nothing but being there */
+	uint16_t policy_count;
+	ApmPolicy policies[APM_POLICY_MAX]; /* ascending by key */
 };
 
 /* borrowed; NULL when not registered */
@@ -27,4 +27,4 @@ extern bool apm_contract_tid_seen(const ApmContractState *s, const ApmUuid *tid)
 /* known = false when not loaded */
 extern void apm_contract_record(const ApmContractState *s, const ApmUuid *rid, ApmRecordState *out);
 
-#endif							/* APM_CORE_CONTRACT_STATE_H */
+#endif /* APM_CORE_CONTRACT_STATE_H */

@@ -31,7 +31,7 @@ apm_map_free(ApmMap *map)
 static uint64_t
 hash_key(const ApmMap *map, const ApmDigest *key)
 {
-	uint64_t	w[4];
+	uint64_t w[4];
 	unsigned __int128 sum;
 
 	memcpy(w, key->bytes, sizeof(w));
@@ -45,7 +45,7 @@ hash_key(const ApmMap *map, const ApmDigest *key)
 static size_t
 place_of(const ApmMap *map, const ApmDigest *key)
 {
-	size_t		at = hash_key(map, key) & (map->capacity - 1);
+	size_t at = hash_key(map, key) & (map->capacity - 1);
 
 	while (map->used[at] && memcmp(&map->keys[at], key, sizeof(*key)) != 0)
 		at = (at + 1) & (map->capacity - 1);
@@ -55,8 +55,8 @@ place_of(const ApmMap *map, const ApmDigest *key)
 static ApmStatus
 grow(ApmMap *map)
 {
-	ApmMap		bigger = *map;
-	uint8_t    *memory;
+	ApmMap bigger = *map;
+	uint8_t *memory;
 
 	bigger.capacity = map->capacity == 0 ? FIRST_CAPACITY : map->capacity * 2;
 	memory = apm_core_alloc(bigger.capacity * (sizeof(ApmDigest) + map->value_size + sizeof(bool)), false);
@@ -69,7 +69,7 @@ grow(ApmMap *map)
 
 	for (size_t i = 0; i < map->capacity; i++)
 	{
-		size_t		at;
+		size_t at;
 
 		if (!map->used[i])
 			continue;
@@ -86,7 +86,7 @@ grow(ApmMap *map)
 void *
 apm_map_find(const ApmMap *map, const ApmDigest *key)
 {
-	size_t		at;
+	size_t at;
 
 	if (map->capacity == 0)
 		return NULL;
@@ -97,11 +97,11 @@ apm_map_find(const ApmMap *map, const ApmDigest *key)
 ApmStatus
 apm_map_put(ApmMap *map, const ApmDigest *key, void **value)
 {
-	size_t		at;
+	size_t at;
 
 	if (map->count >= map->capacity / 2)
 	{
-		ApmStatus	status = grow(map);
+		ApmStatus status = grow(map);
 
 		if (status != APM_OK)
 			return status;

@@ -17,17 +17,17 @@
 
 typedef struct ApmMap
 {
-	uint64_t	seed[5];
-	size_t		value_size;
-	size_t		capacity;		/* 0 or a power of two */
-	size_t		count;
-	ApmDigest  *keys;			/* start of the one allocation that holds all three arrays */
-	uint8_t    *values;
-	bool	   *used;
+	uint64_t seed[5];
+	size_t value_size;
+	size_t capacity; /* 0 or a power of two */
+	size_t count;
+	ApmDigest *keys; /* start of the one allocation that holds all three arrays */
+	uint8_t *values;
+	bool *used;
 } ApmMap;
 
 extern ApmStatus apm_map_init(ApmMap *map, size_t value_size);
-extern void apm_map_free(ApmMap *map);	/* not what values point to */
+extern void apm_map_free(ApmMap *map); /* not what values point to */
 /* NULL when the key is not there */
 extern void *apm_map_find(const ApmMap *map, const ApmDigest *key);
 /* Finds the key or enters it with a value of zeros. */
@@ -35,4 +35,4 @@ extern ApmStatus apm_map_put(ApmMap *map, const ApmDigest *key, void **value);
 /* One entry after the other, in no order: start with *at = 0; false at the end. */
 extern bool apm_map_next(const ApmMap *map, size_t *at, const ApmDigest **key, void **value);
 
-#endif							/* APM_CORE_MAP_H */
+#endif /* APM_CORE_MAP_H */

@@ -34,10 +34,10 @@ _Static_assert(APM_MAX_DIFFICULTY < 64, "difficulty beyond the first 64 bits");
 
 typedef struct Search
 {
-	SHA256_CTX	initial;		/* before any input */
-	SHA256_CTX	midstate;		/* after the header's whole blocks */
-	uint8_t		tail[BLOCK_LEN];	/* the header's last block, padded */
-	uint8_t		inner[BLOCK_LEN];	/* the inner digest, padded */
+	SHA256_CTX initial;		  /* before any input */
+	SHA256_CTX midstate;	  /* after the header's whole blocks */
+	uint8_t tail[BLOCK_LEN];  /* the header's last block, padded */
+	uint8_t inner[BLOCK_LEN]; /* the inner digest, padded */
 } Search;
 
 static void
@@ -75,8 +75,8 @@ prepare(Search *s, const uint8_t header[APM_HEADER_LEN])
 static inline bool
 found(Search *s, uint64_t nonce, uint32_t bits)
 {
-	SHA256_CTX	ctx = s->midstate;
-	uint64_t	top;
+	SHA256_CTX ctx = s->midstate;
+	uint64_t top;
 
 	put_be(s->tail + TAIL_NONCE_AT, nonce, 8);
 	SHA256_Transform(&ctx, s->tail);
@@ -94,15 +94,14 @@ found(Search *s, uint64_t nonce, uint32_t bits)
  * APM_ERR_CRYPTO here and not as a block that nobody accepts.
  */
 ApmStatus
-apm_pow_search(const uint8_t header[APM_HEADER_LEN], uint32_t bits,
-			   uint64_t start, uint64_t max_tries,
+apm_pow_search(const uint8_t header[APM_HEADER_LEN], uint32_t bits, uint64_t start, uint64_t max_tries,
 			   uint64_t *nonce, ApmDigest *hash)
 {
-	Search		search;
-	uint8_t		complete[APM_HEADER_LEN];
-	uint64_t	tries = 0;
-	ApmDigest	digest;
-	ApmStatus	status;
+	Search search;
+	uint8_t complete[APM_HEADER_LEN];
+	uint64_t tries = 0;
+	ApmDigest digest;
+	ApmStatus status;
 
 	if (bits > APM_MAX_DIFFICULTY)
 		return APM_ERR_RANGE;

@@ -33,9 +33,9 @@ typedef struct Case
 	const ApmContractState *state;
 	const ApmOpened *opened;
 	const ApmTransaction *tx;
-	uint64_t	height;
-	uint64_t	block_time_us;
-	bool		has_patient;	/* the transaction names a patient */
+	uint64_t height;
+	uint64_t block_time_us;
+	bool has_patient; /* the transaction names a patient */
 	ApmPatientState patient;
 } Case;
 
@@ -85,8 +85,8 @@ policy_in_bounds(const ApmPolicy *p)
 static Finding
 judge_spki(const uint8_t spki[APM_SPKI_LEN])
 {
-	ApmEcKey   *key;
-	ApmStatus	status = apm_ec_from_spki(APM_SLICE(spki, APM_SPKI_LEN), &key);
+	ApmEcKey *key;
+	ApmStatus status = apm_ec_from_spki(APM_SLICE(spki, APM_SPKI_LEN), &key);
 
 	if (status == APM_OK)
 		apm_ec_free(key);
@@ -125,13 +125,13 @@ static bool
 registers_itself(const Case *c)
 {
 	return c->height == 0 && c->tx->kind == APM_KIND_MEMBERSHIP &&
-		c->tx->u.membership.member == APM_MEMBER_ORIGIN;
+		   c->tx->u.membership.member == APM_MEMBER_ORIGIN;
 }
 
 static Finding
 judge_origin(const Case *c)
 {
-	ApmDigest	id;
+	ApmDigest id;
 
 	if (apm_contract_origin(c->state, &c->tx->origin) != NULL)
 		return HOLDS;
@@ -146,13 +146,14 @@ static Finding
 judge_signature(const Case *c)
 {
 	const ApmEcKey *registered = apm_contract_origin(c->state, &c->tx->origin);
-	ApmEcKey   *own = NULL;
-	ApmStatus	status = APM_OK;
+	ApmEcKey *own = NULL;
+	ApmStatus status = APM_OK;
 
 	if (registered == NULL)
 		status = apm_ec_from_spki(APM_SLICE(c->tx->u.membership.spki, APM_SPKI_LEN), &own);
 	if (status == APM_OK)
-		status = apm_origin_verify(registered != NULL ? registered : own, &c->opened->leaf, &c->opened->proof);
+		status =
+			apm_origin_verify(registered != NULL ? registered : own, &c->opened->leaf, &c->opened->proof);
 	apm_ec_free(own);
 	if (status == APM_ERR_MEMORY || status == APM_ERR_CRYPTO)
 		return UNDECIDED;
@@ -204,7 +205,7 @@ judge_time(const Case *c)
 static Finding
 judge_actor(const Case *c)
 {
-	uint16_t	allowed = 0;
+	uint16_t allowed = 0;
 
 	switch (c->tx->kind)
 	{
@@ -225,7 +226,7 @@ judge_actor(const Case *c)
 		case APM_KIND_CONSENT:
 		case APM_KIND_ERASURE:
 		case APM_KIND_EXPORT:
-			break;				/* no template, so never here */
+			break; /* no template, so never here */
 	}
 	return holds_if((c->tx->roles & allowed) != 0);
 }
@@ -233,7 +234,7 @@ judge_actor(const Case *c)
 static Finding
 judge_purpose(const Case *c)
 {
-	uint16_t	purpose;
+	uint16_t purpose;
 
 	if (c->tx->kind != APM_KIND_QUERY)
 		return HOLDS;
@@ -261,7 +262,7 @@ judge_amends(const Case *c)
 {
 	const ApmPrimaryFields *f = &c->tx->u.primary;
 	ApmRecordState r;
-	ApmDigest	patient;
+	ApmDigest patient;
 
 	if (c->tx->kind != APM_KIND_PRIMARY || (f->flags & APM_PRIMARY_AMENDS) == 0)
 		return HOLDS;
@@ -282,14 +283,15 @@ judge_membership(const Case *c)
 
 typedef struct Rule
 {
-	ApmRule		rule;
+	ApmRule rule;
 	const char *name;
 	const char *text;
-	Finding		(*judge) (const Case *c);
+	Finding (*judge)(const Case *c);
 } Rule;
 
 static const Rule rules[] = {
-	{APM_RULE_TEMPLATE, "template", "the transaction does not have the form of a known kind and version", judge_template},
+	{APM_RULE_TEMPLATE, "template", "the transaction does not have the form of a known kind and version",
+	 judge_template},
 	{APM_RULE_CHAIN, "chain", "the transaction was made for another chain", judge_chain},
 	{APM_RULE_ORIGIN, "origin", "the origin is not registered on the chain", judge_origin},
 	{APM_RULE_SIGNATURE, "signature", "the signature of the origin does not verify", judge_signature},
@@ -300,9 +302,12 @@ static const Rule rules[] = {
 	{APM_RULE_TIME, "time", "the transaction is later than its block", judge_time},
 	{APM_RULE_ACTOR, "actor", "the roles of the actor do not allow it", judge_actor},
 	{APM_RULE_PURPOSE, "purpose", "the purpose is missing or not on the list", judge_purpose},
-	{APM_RULE_PROFILE, "profile", "the profile's version or old digest does not follow the last one", judge_profile},
-	{APM_RULE_AMENDS, "amends", "the amended record is unknown, already amended, or another patient's", judge_amends},
-	{APM_RULE_MEMBERSHIP, "membership", "members and policies change in the genesis block only", judge_membership},
+	{APM_RULE_PROFILE, "profile", "the profile's version or old digest does not follow the last one",
+	 judge_profile},
+	{APM_RULE_AMENDS, "amends", "the amended record is unknown, already amended, or another patient's",
+	 judge_amends},
+	{APM_RULE_MEMBERSHIP, "membership", "members and policies change in the genesis block only",
+	 judge_membership},
 };
 
 #define RULE_COUNT (sizeof(rules) / sizeof(rules[0]))
@@ -335,9 +340,8 @@ apm_rule_text(uint16_t rule)
 }
 
 /* A purpose's code is its place in this list, counted from 1; the list only grows at its end. */
-static const char *const purposes[] = {
-	"treatment", "payment", "operations", "emergency", "patient-request", "audit", "research"
-};
+static const char *const purposes[] = {"treatment",		  "payment", "operations", "emergency",
+									   "patient-request", "audit",	 "research"};
 
 #define PURPOSE_COUNT (sizeof(purposes) / sizeof(purposes[0]))
 
@@ -360,17 +364,10 @@ apm_purpose_name(uint16_t code)
 }
 
 ApmRule
-apm_contract_evaluate(const ApmContractState *s, const ApmOpened *t,
-					  uint64_t height, uint64_t block_time_us)
+apm_contract_evaluate(const ApmContractState *s, const ApmOpened *t, uint64_t height, uint64_t block_time_us)
 {
-	Case		c = {
-		.state = s,
-		.opened = t,
-		.tx = &t->tx,
-		.height = height,
-		.block_time_us = block_time_us
-	};
-	ApmSlice	apid = apm_transaction_apid(&t->tx);
+	Case c = {.state = s, .opened = t, .tx = &t->tx, .height = height, .block_time_us = block_time_us};
+	ApmSlice apid = apm_transaction_apid(&t->tx);
 
 	if (t->wellformed && apid.len > 0)
 	{

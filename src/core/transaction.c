@@ -31,8 +31,9 @@
 #define SIGNED_TAG 'A'
 #define ENCODING_VERSION 1
 
-#define ALL_ROLES (APM_ROLE_ADMIN | APM_ROLE_REGISTRAR | APM_ROLE_CLINICIAN | APM_ROLE_SENSOR | \
-				   APM_ROLE_RESEARCHER | APM_ROLE_AUDITOR)
+#define ALL_ROLES                                                                                       \
+	(APM_ROLE_ADMIN | APM_ROLE_REGISTRAR | APM_ROLE_CLINICIAN | APM_ROLE_SENSOR | APM_ROLE_RESEARCHER | \
+	 APM_ROLE_AUDITOR)
 
 /* A Tid holds the time as 48 bits of milliseconds (RFC 9562). */
 #define TIME_MAX_US ((((uint64_t) 1 << 48) - 1) * 1000 + 999)
@@ -134,7 +135,7 @@ fields_in_bounds(const ApmTransaction *tx)
 		case APM_KIND_CONSENT:
 		case APM_KIND_ERASURE:
 		case APM_KIND_EXPORT:
-			break;				/* no template in this version */
+			break; /* no template in this version */
 	}
 	return false;
 }
@@ -258,7 +259,7 @@ get_fields(ApmReader *r, ApmTransaction *tx)
 			get_contract(r, &tx->u.contract);
 			break;
 		default:
-			r->failed = true;	/* a byte that names no kind with a template */
+			r->failed = true; /* a byte that names no kind with a template */
 			break;
 	}
 }
@@ -267,7 +268,7 @@ ApmStatus
 apm_transaction_decode(ApmSlice in, ApmTransaction *out)
 {
 	ApmTransaction tx;
-	ApmReader	r;
+	ApmReader r;
 
 	memset(&tx, 0, sizeof(tx));
 	apm_reader_init(&r, in);
@@ -306,7 +307,7 @@ apm_transaction_apid(const ApmTransaction *tx)
 ApmStatus
 apm_transaction_leaf(const uint8_t nonce[APM_NONCE_LEN], ApmSlice tx, ApmDigest *out)
 {
-	ApmSlice	parts[] = {APM_SLICE(nonce, APM_NONCE_LEN), tx};
+	ApmSlice parts[] = {APM_SLICE(nonce, APM_NONCE_LEN), tx};
 
 	return apm_merkle_leaf(parts, 2, out);
 }
@@ -325,8 +326,8 @@ apm_transaction_tid(uint64_t time_us, const ApmDigest *leaf, ApmUuid *out)
 static uint32_t
 path_length(uint32_t index, uint32_t size)
 {
-	uint32_t	differing = index ^ (size - 1);
-	uint32_t	inner = 0;
+	uint32_t differing = index ^ (size - 1);
+	uint32_t inner = 0;
 
 	while (inner < 32 && (differing >> inner) != 0)
 		inner++;
@@ -356,7 +357,7 @@ ApmStatus
 apm_origin_proof_decode(ApmSlice in, ApmOriginProof *out)
 {
 	ApmOriginProof proof;
-	ApmReader	r;
+	ApmReader r;
 
 	memset(&proof, 0, sizeof(proof));
 	apm_reader_init(&r, in);
@@ -381,7 +382,7 @@ static ApmStatus
 origin_message(const ApmDigest *root, ApmDigest *out)
 {
 	static const char label[] = "apm origin";
-	ApmSlice	parts[] = {APM_SLICE(label, sizeof(label)), APM_SLICE(root->bytes, APM_DIGEST_LEN)};
+	ApmSlice parts[] = {APM_SLICE(label, sizeof(label)), APM_SLICE(root->bytes, APM_DIGEST_LEN)};
 
 	return apm_sha256_parts(parts, 2, out);
 }
@@ -389,8 +390,8 @@ origin_message(const ApmDigest *root, ApmDigest *out)
 ApmStatus
 apm_origin_sign(const ApmEcKey *key, const ApmDigest *root, ApmSignature *out)
 {
-	ApmDigest	message;
-	ApmStatus	status = origin_message(root, &message);
+	ApmDigest message;
+	ApmStatus status = origin_message(root, &message);
 
 	return status == APM_OK ? apm_sign(key, &message, out) : status;
 }
@@ -402,8 +403,8 @@ apm_origin_sign(const ApmEcKey *key, const ApmDigest *root, ApmSignature *out)
  */
 typedef struct VerifiedSignature
 {
-	bool		used;
-	ApmDigest	digest;
+	bool used;
+	ApmDigest digest;
 } VerifiedSignature;
 
 static VerifiedSignature verified[VERIFIED_ENTRIES];
@@ -411,16 +412,13 @@ static VerifiedSignature verified[VERIFIED_ENTRIES];
 static ApmStatus
 verify_root(const ApmEcKey *key, const ApmDigest *root, const ApmSignature *signature)
 {
-	ApmDigest	id;
-	ApmDigest	digest;
-	ApmDigest	message;
-	ApmSlice	parts[] = {
-		APM_SLICE(id.bytes, APM_DIGEST_LEN),
-		APM_SLICE(root->bytes, APM_DIGEST_LEN),
-		APM_SLICE(signature->bytes, APM_SIGNATURE_LEN)
-	};
+	ApmDigest id;
+	ApmDigest digest;
+	ApmDigest message;
+	ApmSlice parts[] = {APM_SLICE(id.bytes, APM_DIGEST_LEN), APM_SLICE(root->bytes, APM_DIGEST_LEN),
+						APM_SLICE(signature->bytes, APM_SIGNATURE_LEN)};
 	VerifiedSignature *place;
-	ApmStatus	status;
+	ApmStatus status;
 
 	apm_ec_id(key, &id);
 	status = apm_sha256_parts(parts, 3, &digest);
@@ -444,8 +442,8 @@ verify_root(const ApmEcKey *key, const ApmDigest *root, const ApmSignature *sign
 ApmStatus
 apm_origin_verify(const ApmEcKey *key, const ApmDigest *leaf, const ApmOriginProof *proof)
 {
-	ApmDigest	root;
-	ApmStatus	status;
+	ApmDigest root;
+	ApmStatus status;
 
 	status = apm_merkle_root_from_path(leaf, proof->index, proof->size, &proof->path, &root);
 	return status == APM_OK ? verify_root(key, &root, &proof->signature) : status;
@@ -465,8 +463,8 @@ apm_signed_encode(const ApmSigned *s, ApmBuf *out)
 ApmStatus
 apm_signed_decode(ApmSlice in, ApmSigned *out)
 {
-	ApmSigned	s;
-	ApmReader	r;
+	ApmSigned s;
+	ApmReader r;
 
 	apm_reader_init(&r, in);
 	apm_expect_u8(&r, SIGNED_TAG);
@@ -485,12 +483,9 @@ ApmStatus
 apm_profile_digest(uint32_t version, ApmSlice sealed_profile, ApmDigest *out)
 {
 	static const char label[] = "apm profile";
-	uint8_t		numbers[8];
-	ApmSlice	parts[] = {
-		APM_SLICE(label, sizeof(label) - 1),
-		APM_SLICE(numbers, sizeof(numbers)),
-		sealed_profile
-	};
+	uint8_t numbers[8];
+	ApmSlice parts[] = {APM_SLICE(label, sizeof(label) - 1), APM_SLICE(numbers, sizeof(numbers)),
+						sealed_profile};
 
 	if (sealed_profile.len > UINT32_MAX)
 		return APM_ERR_RANGE;

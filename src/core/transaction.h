@@ -25,34 +25,34 @@
 
 typedef enum ApmKind
 {
-	APM_KIND_PATIENT = 1,		/* registration or change of a profile */
-	APM_KIND_PRIMARY = 2,		/* a record */
-	APM_KIND_QUERY = 3,			/* a read asked for */
-	APM_KIND_CONSENT = 4,		/* 4 to 6 are kept for the kinds of design section 6 */
+	APM_KIND_PATIENT = 1, /* registration or change of a profile */
+	APM_KIND_PRIMARY = 2, /* a record */
+	APM_KIND_QUERY = 3,	  /* a read asked for */
+	APM_KIND_CONSENT = 4, /* 4 to 6 are kept for the kinds of design section 6 */
 	APM_KIND_ERASURE = 5,
 	APM_KIND_EXPORT = 6,
-	APM_KIND_MEMBERSHIP = 7,	/* nodes and origins */
-	APM_KIND_CONTRACT = 8		/* policies */
+	APM_KIND_MEMBERSHIP = 7, /* nodes and origins */
+	APM_KIND_CONTRACT = 8	 /* policies */
 } ApmKind;
 
 extern const char *apm_kind_name(ApmKind kind); /* "patient", ...; NULL if unknown */
 
 /* The actor's apm roles, as the origin attests them. */
-#define APM_ROLE_ADMIN		0x0001
-#define APM_ROLE_REGISTRAR	0x0002
-#define APM_ROLE_CLINICIAN	0x0004
-#define APM_ROLE_SENSOR		0x0008
-#define APM_ROLE_RESEARCHER	0x0010
-#define APM_ROLE_AUDITOR	0x0020
+#define APM_ROLE_ADMIN 0x0001
+#define APM_ROLE_REGISTRAR 0x0002
+#define APM_ROLE_CLINICIAN 0x0004
+#define APM_ROLE_SENSOR 0x0008
+#define APM_ROLE_RESEARCHER 0x0010
+#define APM_ROLE_AUDITOR 0x0020
 
-#define APM_STAFF_LEN 16		/* a staff pseudonym */
+#define APM_STAFF_LEN 16 /* a staff pseudonym */
 
 typedef struct ApmPatientFields
 {
-	ApmSlice	apid;			/* 1 to APM_APID_MAX characters */
-	uint32_t	version;		/* 1 at registration, then one more each time */
-	ApmDigest	old_profile;	/* zeros at registration */
-	ApmDigest	profile;		/* blinded digest of the profile, see apm_profile_digest */
+	ApmSlice apid;		   /* 1 to APM_APID_MAX characters */
+	uint32_t version;	   /* 1 at registration, then one more each time */
+	ApmDigest old_profile; /* zeros at registration */
+	ApmDigest profile;	   /* blinded digest of the profile, see apm_profile_digest */
 } ApmPatientFields;
 
 #define APM_PRIMARY_AMENDS 0x01
@@ -60,17 +60,17 @@ typedef struct ApmPatientFields
 
 typedef struct ApmPrimaryFields
 {
-	ApmUuid		rid;
-	ApmSlice	apid;
-	uint8_t		flags;
-	ApmUuid		amends;			/* with APM_PRIMARY_AMENDS, else zeros */
-	ApmSlice	record;			/* the inner record, still encrypted */
+	ApmUuid rid;
+	ApmSlice apid;
+	uint8_t flags;
+	ApmUuid amends;	 /* with APM_PRIMARY_AMENDS, else zeros */
+	ApmSlice record; /* the inner record, still encrypted */
 } ApmPrimaryFields;
 
 typedef struct ApmQueryFields
 {
-	ApmSlice	apid;
-	uint16_t	purpose;		/* code from the list on the chain, 0 for none */
+	ApmSlice apid;
+	uint16_t purpose; /* code from the list on the chain, 0 for none */
 } ApmQueryFields;
 
 typedef enum ApmMember
@@ -81,36 +81,36 @@ typedef enum ApmMember
 
 typedef struct ApmMembershipFields
 {
-	uint8_t		member;			/* ApmMember */
-	uint8_t		spki[APM_SPKI_LEN];
+	uint8_t member; /* ApmMember */
+	uint8_t spki[APM_SPKI_LEN];
 } ApmMembershipFields;
 
 /* Policies are (u16 key, u64 value) pairs in ascending order of key, no key twice. */
-#define APM_POLICY_DIFFICULTY	1	/* bits */
-#define APM_POLICY_ACCESS		2	/* 1 clinician, 2 consent */
-#define APM_POLICY_PURPOSE		3	/* 1: a query must state a purpose */
+#define APM_POLICY_DIFFICULTY 1 /* bits */
+#define APM_POLICY_ACCESS 2		/* 1 clinician, 2 consent */
+#define APM_POLICY_PURPOSE 3	/* 1: a query must state a purpose */
 #define APM_POLICY_MAX 64
 
 typedef struct ApmPolicy
 {
-	uint16_t	key;
-	uint64_t	value;
+	uint16_t key;
+	uint64_t value;
 } ApmPolicy;
 
 typedef struct ApmContractFields
 {
-	uint16_t	count;
-	ApmPolicy	policies[APM_POLICY_MAX];
+	uint16_t count;
+	ApmPolicy policies[APM_POLICY_MAX];
 } ApmContractFields;
 
 typedef struct ApmTransaction
 {
-	ApmKind		kind;
-	ApmDigest	chain;			/* chain id */
-	ApmDigest	origin;			/* id of the APM's signing key */
-	uint64_t	time_us;		/* microseconds since 1970-01-01 UTC */
-	uint8_t		actor[APM_STAFF_LEN];
-	uint16_t	roles;			/* APM_ROLE_* */
+	ApmKind kind;
+	ApmDigest chain;  /* chain id */
+	ApmDigest origin; /* id of the APM's signing key */
+	uint64_t time_us; /* microseconds since 1970-01-01 UTC */
+	uint8_t actor[APM_STAFF_LEN];
+	uint16_t roles; /* APM_ROLE_* */
 	union
 	{
 		ApmPatientFields patient;
@@ -118,7 +118,7 @@ typedef struct ApmTransaction
 		ApmQueryFields query;
 		ApmMembershipFields membership;
 		ApmContractFields contract;
-	}			u;
+	} u;
 } ApmTransaction;
 
 extern ApmStatus apm_transaction_encode(const ApmTransaction *tx, ApmBuf *out);
@@ -139,9 +139,9 @@ extern void apm_transaction_tid(uint64_t time_us, const ApmDigest *leaf, ApmUuid
 typedef struct ApmOriginProof
 {
 	ApmSignature signature;
-	uint32_t	index;
-	uint32_t	size;			/* leaves under the signature */
-	ApmPath		path;
+	uint32_t index;
+	uint32_t size; /* leaves under the signature */
+	ApmPath path;
 } ApmOriginProof;
 
 extern void apm_origin_proof_encode(const ApmOriginProof *proof, ApmBuf *out);
@@ -159,9 +159,9 @@ extern ApmStatus apm_origin_verify(const ApmEcKey *key, const ApmDigest *leaf, c
  */
 typedef struct ApmSigned
 {
-	uint8_t		nonce[APM_NONCE_LEN];
-	ApmSlice	transaction;
-	ApmSlice	proof;			/* encoded ApmOriginProof */
+	uint8_t nonce[APM_NONCE_LEN];
+	ApmSlice transaction;
+	ApmSlice proof; /* encoded ApmOriginProof */
 } ApmSigned;
 
 extern void apm_signed_encode(const ApmSigned *s, ApmBuf *out);
@@ -170,4 +170,4 @@ extern ApmStatus apm_signed_decode(ApmSlice in, ApmSigned *out);
 /* H(0x00 || "apm profile" || u32 version || u32-length sealed profile): the sealed profile's own random nonce blinds it. */
 extern ApmStatus apm_profile_digest(uint32_t version, ApmSlice sealed_profile, ApmDigest *out);
 
-#endif							/* APM_CORE_TRANSACTION_H */
+#endif /* APM_CORE_TRANSACTION_H */

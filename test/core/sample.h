@@ -15,7 +15,7 @@
 static inline ApmDigest
 sample_digest(uint8_t n)
 {
-	ApmDigest	d;
+	ApmDigest d;
 
 	memset(&d, n, sizeof(d));
 	return d;
@@ -24,7 +24,7 @@ sample_digest(uint8_t n)
 static inline ApmUuid
 sample_uuid(uint8_t n)
 {
-	ApmUuid		u;
+	ApmUuid u;
 
 	memset(&u, n, sizeof(u));
 	return u;
@@ -40,7 +40,7 @@ sample_text(const char *text)
 static inline ApmEcKey *
 sample_key(void)
 {
-	ApmEcKey   *key;
+	ApmEcKey *key;
 
 	if (apm_ec_generate(&key) != APM_OK)
 	{
@@ -81,9 +81,9 @@ sample_transaction(ApmKind kind)
 			break;
 		case APM_KIND_CONTRACT:
 			tx.u.contract.count = 3;
-			tx.u.contract.policies[0] = (ApmPolicy) {APM_POLICY_DIFFICULTY, 8};
-			tx.u.contract.policies[1] = (ApmPolicy) {APM_POLICY_ACCESS, 1};
-			tx.u.contract.policies[2] = (ApmPolicy) {APM_POLICY_PURPOSE, 1};
+			tx.u.contract.policies[0] = (ApmPolicy){APM_POLICY_DIFFICULTY, 8};
+			tx.u.contract.policies[1] = (ApmPolicy){APM_POLICY_ACCESS, 1};
+			tx.u.contract.policies[2] = (ApmPolicy){APM_POLICY_PURPOSE, 1};
 			break;
 		default:
 			break;
@@ -106,11 +106,11 @@ sample_membership(ApmMember member, const ApmEcKey *key)
 static inline void
 sample_sign(const ApmEcKey *key, const ApmTransaction *tx, ApmBuf *out)
 {
-	ApmBuf		body = {0};
-	ApmBuf		proof = {0};
+	ApmBuf body = {0};
+	ApmBuf proof = {0};
 	ApmOriginProof p;
-	ApmSigned	s;
-	ApmDigest	leaf;
+	ApmSigned s;
+	ApmDigest leaf;
 
 	memset(&p, 0, sizeof(p));
 	CHECK_OK(apm_random(s.nonce, sizeof(s.nonce)));
@@ -127,4 +127,4 @@ sample_sign(const ApmEcKey *key, const ApmTransaction *tx, ApmBuf *out)
 	apm_buf_reset(&proof);
 }
 
-#endif							/* APM_TEST_SAMPLE_H */
+#endif /* APM_TEST_SAMPLE_H */

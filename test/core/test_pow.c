@@ -22,8 +22,8 @@ make_header(uint8_t seed, uint8_t header[APM_HEADER_LEN])
 static uint32_t
 slow_zero_bits(const uint8_t header[APM_HEADER_LEN], uint64_t nonce, uint8_t digest[32])
 {
-	uint8_t		bytes[APM_HEADER_LEN];
-	uint32_t	zeros = 0;
+	uint8_t bytes[APM_HEADER_LEN];
+	uint32_t zeros = 0;
 
 	memcpy(bytes, header, APM_HEADER_LEN - 8);
 	for (int i = 0; i < 8; i++)
@@ -42,16 +42,16 @@ test_finds_the_first(void)
 {
 	for (uint8_t seed = 0; seed < 6; seed++)
 	{
-		uint8_t		header[APM_HEADER_LEN];
-		uint64_t	start = (uint64_t) seed << 40 | seed;
+		uint8_t header[APM_HEADER_LEN];
+		uint64_t start = (uint64_t) seed << 40 | seed;
 
 		make_header(seed, header);
 		for (uint32_t bits = 0; bits <= 12; bits++)
 		{
-			uint8_t		digest[32];
-			uint64_t	expected = start;
-			uint64_t	nonce = 0;
-			ApmDigest	hash;
+			uint8_t digest[32];
+			uint64_t expected = start;
+			uint64_t nonce = 0;
+			ApmDigest hash;
 
 			while (slow_zero_bits(header, expected, digest) < bits)
 				expected++;
@@ -66,10 +66,10 @@ test_finds_the_first(void)
 static void
 test_sixteen_bits(void)
 {
-	uint8_t		header[APM_HEADER_LEN];
-	uint8_t		digest[32];
-	uint64_t	nonce = 0;
-	ApmDigest	hash;
+	uint8_t header[APM_HEADER_LEN];
+	uint8_t digest[32];
+	uint64_t nonce = 0;
+	ApmDigest hash;
 
 	make_header(77, header);
 	CHECK_OK(apm_pow_search(header, 16, 0, UINT64_C(1) << 24, &nonce, &hash));
@@ -82,12 +82,12 @@ test_sixteen_bits(void)
 static void
 test_slices(void)
 {
-	uint8_t		header[APM_HEADER_LEN];
-	uint64_t	whole = 0;
-	uint64_t	nonce = 0;
-	uint64_t	start = 0;
-	ApmDigest	hash;
-	ApmStatus	status;
+	uint8_t header[APM_HEADER_LEN];
+	uint64_t whole = 0;
+	uint64_t nonce = 0;
+	uint64_t start = 0;
+	ApmDigest hash;
+	ApmStatus status;
 
 	make_header(3, header);
 	CHECK_OK(apm_pow_search(header, 10, 0, UINT64_C(1) << 24, &whole, &hash));
@@ -104,10 +104,10 @@ test_slices(void)
 static void
 test_ends(void)
 {
-	uint8_t		header[APM_HEADER_LEN];
-	uint8_t		digest[32];
-	uint64_t	nonce = 0;
-	ApmDigest	hash;
+	uint8_t header[APM_HEADER_LEN];
+	uint8_t digest[32];
+	uint64_t nonce = 0;
+	ApmDigest hash;
 
 	make_header(4, header);
 	CHECK_OK(apm_pow_search(header, 12, UINT64_MAX - 2, UINT64_C(1) << 24, &nonce, &hash));

@@ -18,9 +18,8 @@
 
 #include "sample.h"
 
-static const ApmKind kinds[] = {
-	APM_KIND_PATIENT, APM_KIND_PRIMARY, APM_KIND_QUERY, APM_KIND_MEMBERSHIP, APM_KIND_CONTRACT
-};
+static const ApmKind kinds[] = {APM_KIND_PATIENT, APM_KIND_PRIMARY, APM_KIND_QUERY, APM_KIND_MEMBERSHIP,
+								APM_KIND_CONTRACT};
 
 #define KIND_COUNT (sizeof(kinds) / sizeof(kinds[0]))
 
@@ -38,10 +37,10 @@ static void
 test_known_answer(void)
 {
 	ApmTransaction tx = sample_transaction(APM_KIND_QUERY);
-	uint8_t		nonce[APM_NONCE_LEN];
-	ApmBuf		buf = {0};
-	ApmDigest	digest;
-	ApmUuid		tid;
+	uint8_t nonce[APM_NONCE_LEN];
+	ApmBuf buf = {0};
+	ApmDigest digest;
+	ApmUuid tid;
 
 	CHECK_OK(apm_transaction_encode(&tx, &buf));
 	CHECK_HEX(buf.data, buf.len,
@@ -52,11 +51,13 @@ test_known_answer(void)
 			  "797a4142434445464748494a4b4c4d4e4f505152535455565758595a300001");
 	memset(nonce, 0x77, sizeof(nonce));
 	CHECK_OK(apm_transaction_leaf(nonce, APM_SLICE(buf.data, buf.len), &digest));
-	CHECK_HEX(digest.bytes, APM_DIGEST_LEN, "18cac6d7576e2dc153e4f72ca49065ee94da3671bdf9c8b636681afb9c126b4e");
+	CHECK_HEX(digest.bytes, APM_DIGEST_LEN,
+			  "18cac6d7576e2dc153e4f72ca49065ee94da3671bdf9c8b636681afb9c126b4e");
 	apm_transaction_tid(tx.time_us, &digest, &tid);
 	CHECK_HEX(tid.bytes, APM_UUID_LEN, "018bcfe5687b718cab1b5d5db8b7054f");
 	CHECK_OK(apm_profile_digest(3, sample_text("sealed"), &digest));
-	CHECK_HEX(digest.bytes, APM_DIGEST_LEN, "017b0556d5d0a54ddbdf623a5c3aec0523241eab9e200ece0e8f840df5b06e37");
+	CHECK_HEX(digest.bytes, APM_DIGEST_LEN,
+			  "017b0556d5d0a54ddbdf623a5c3aec0523241eab9e200ece0e8f840df5b06e37");
 	apm_buf_reset(&buf);
 }
 
@@ -68,8 +69,8 @@ test_round_trip(void)
 	{
 		ApmTransaction tx = good(kinds[k]);
 		ApmTransaction back;
-		ApmBuf		first = {0};
-		ApmBuf		second = {0};
+		ApmBuf first = {0};
+		ApmBuf second = {0};
 
 		CHECK_OK(apm_transaction_encode(&tx, &first));
 		CHECK_OK(apm_transaction_decode(APM_SLICE(first.data, first.len), &back));
@@ -87,7 +88,7 @@ test_round_trip(void)
 static void
 refused(const ApmTransaction *tx)
 {
-	ApmBuf		buf = {0};
+	ApmBuf buf = {0};
 
 	CHECK_STATUS(apm_transaction_encode(tx, &buf), APM_ERR_RANGE);
 	CHECK(buf.len == 0);
@@ -99,12 +100,12 @@ static void
 test_bounds(void)
 {
 	static const uint8_t odd[] = {' ', 0, '\n', 0x7f, 0x80, 0xff};
-	char		apid[APM_DIGEST_LEN * 3];
+	char apid[APM_DIGEST_LEN * 3];
 	ApmTransaction tx;
 
 	for (int kind = 0; kind < 12; kind++)
 	{
-		bool		has_template = false;
+		bool has_template = false;
 
 		for (size_t k = 0; k < KIND_COUNT; k++)
 			has_template = has_template || kinds[k] == (ApmKind) kind;
@@ -170,17 +171,17 @@ test_every_byte(void)
 	for (size_t k = 0; k < KIND_COUNT; k++)
 	{
 		ApmTransaction tx = good(kinds[k]);
-		ApmBuf		buf = {0};
+		ApmBuf buf = {0};
 
 		CHECK_OK(apm_transaction_encode(&tx, &buf));
 		for (size_t i = 0; i < buf.len; i++)
 		{
-			uint8_t		was = buf.data[i];
+			uint8_t was = buf.data[i];
 
 			for (int value = 0; value < 256; value++)
 			{
 				ApmTransaction got;
-				ApmBuf		again = {0};
+				ApmBuf again = {0};
 
 				buf.data[i] = (uint8_t) value;
 				if (apm_transaction_decode(APM_SLICE(buf.data, buf.len), &got) != APM_OK)
@@ -200,13 +201,13 @@ test_every_byte(void)
 static void
 test_every_bit(void)
 {
-	ApmEcKey   *key = sample_key();
+	ApmEcKey *key = sample_key();
 	ApmTransaction tx = good(APM_KIND_PRIMARY);
-	ApmBuf		buf = {0};
-	ApmOpened	opened;
-	ApmDigest	leaf;
-	size_t		sealed_to;
-	long		accepted = 0;
+	ApmBuf buf = {0};
+	ApmOpened opened;
+	ApmDigest leaf;
+	size_t sealed_to;
+	long accepted = 0;
 
 	tx.u.primary.flags = APM_PRIMARY_AMENDS;
 	tx.u.primary.amends = sample_uuid(0x22);
@@ -239,10 +240,10 @@ test_every_bit(void)
 static void
 check_statement(const ApmEcKey *key, const ApmDigest *leaves, uint32_t n)
 {
-	ApmPath		paths[40];
+	ApmPath paths[40];
 	ApmOriginProof proof;
 	ApmOriginProof back;
-	ApmDigest	root;
+	ApmDigest root;
 
 	memset(&proof, 0, sizeof(proof));
 	CHECK_OK(apm_merkle_all_paths(leaves, n, paths, &root));
@@ -250,7 +251,7 @@ check_statement(const ApmEcKey *key, const ApmDigest *leaves, uint32_t n)
 	proof.size = n;
 	for (uint32_t i = 0; i < n; i++)
 	{
-		ApmBuf		buf = {0};
+		ApmBuf buf = {0};
 
 		proof.index = i;
 		proof.path = paths[i];
@@ -268,8 +269,8 @@ check_statement(const ApmEcKey *key, const ApmDigest *leaves, uint32_t n)
 static void
 test_statements(void)
 {
-	ApmEcKey   *key = sample_key();
-	ApmDigest	leaves[40];
+	ApmEcKey *key = sample_key();
+	ApmDigest leaves[40];
 
 	for (uint8_t i = 0; i < 40; i++)
 		leaves[i] = sample_digest(i);
@@ -284,13 +285,13 @@ test_proof_bounds(void)
 {
 	ApmOriginProof proof;
 	ApmOriginProof back;
-	ApmBuf		buf = {0};
+	ApmBuf buf = {0};
 
 	memset(&proof, 0, sizeof(proof));
-	apm_origin_proof_encode(&proof, &buf);	/* index 0 of 0 */
+	apm_origin_proof_encode(&proof, &buf); /* index 0 of 0 */
 	CHECK(buf.failed);
 	apm_buf_reset(&buf);
-	proof.size = 2;				/* needs a path of one */
+	proof.size = 2; /* needs a path of one */
 	apm_origin_proof_encode(&proof, &buf);
 	CHECK(buf.failed);
 	apm_buf_reset(&buf);
@@ -308,11 +309,11 @@ test_proof_bounds(void)
 static void
 test_remembered_signatures(void)
 {
-	ApmEcKey   *key = sample_key();
-	ApmEcKey   *other = sample_key();
+	ApmEcKey *key = sample_key();
+	ApmEcKey *other = sample_key();
 	ApmOriginProof proof;
-	ApmDigest	leaf = sample_digest(1);
-	ApmDigest	another = sample_digest(2);
+	ApmDigest leaf = sample_digest(1);
+	ApmDigest another = sample_digest(2);
 
 	memset(&proof, 0, sizeof(proof));
 	proof.size = 1;
@@ -336,9 +337,9 @@ test_crafted_lengths(void)
 
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++)
 	{
-		ApmBuf		buf = {0};
-		ApmSigned	s;
-		uint8_t		nonce[APM_NONCE_LEN] = {0};
+		ApmBuf buf = {0};
+		ApmSigned s;
+		uint8_t nonce[APM_NONCE_LEN] = {0};
 
 		apm_put_u8(&buf, 'A');
 		apm_put_u8(&buf, 1);

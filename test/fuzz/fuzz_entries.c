@@ -7,15 +7,15 @@
 
 #include "core/block.h"
 
-int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	ApmEntry   *entries;
-	size_t		n;
-	ApmDigest	root;
-	ApmBuf		again = {0};
+	ApmEntry *entries;
+	size_t n;
+	ApmDigest root;
+	ApmBuf again = {0};
 
 	if (apm_entries_decode(APM_SLICE(data, size), &entries, &n) != APM_OK)
 		return 0;

@@ -8,15 +8,15 @@
 
 #include "core/contract.h"
 
-int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static ApmContractState *state = NULL;
-	ApmDigest	chain = {{0}};
-	ApmHeader	h;
-	uint8_t		again[APM_HEADER_LEN];
+	ApmDigest chain = {{0}};
+	ApmHeader h;
+	uint8_t again[APM_HEADER_LEN];
 
 	if (state == NULL && (apm_contract_new(&chain, &state) != APM_OK ||
 						  apm_contract_load_policy(state, APM_POLICY_DIFFICULTY, 0) != APM_OK))

@@ -8,15 +8,15 @@
 
 #include "core/transaction.h"
 
-int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	ApmOriginProof proof;
-	ApmDigest	leaf = {{0}};
-	ApmDigest	root;
-	ApmBuf		again = {0};
+	ApmDigest leaf = {{0}};
+	ApmDigest root;
+	ApmBuf again = {0};
 
 	if (apm_origin_proof_decode(APM_SLICE(data, size), &proof) != APM_OK)
 		return 0;

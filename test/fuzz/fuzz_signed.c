@@ -8,16 +8,16 @@
 
 #include "core/contract.h"
 
-int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Encodes again every part that could be read. */
 static void
 encode_again(const ApmOpened *opened, const uint8_t *data, size_t size)
 {
-	ApmBuf		tx = {0};
-	ApmBuf		proof = {0};
-	ApmBuf		whole = {0};
-	ApmSigned	s = opened->envelope;
+	ApmBuf tx = {0};
+	ApmBuf proof = {0};
+	ApmBuf whole = {0};
+	ApmSigned s = opened->envelope;
 
 	if (opened->wellformed)
 	{
@@ -40,11 +40,12 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static ApmContractState *state = NULL;
-	ApmDigest	chain = {{0}};
-	ApmOpened	opened;
-	ApmNeeds	needs;
-	ApmRule		rule;
+	ApmDigest chain;
+	ApmOpened opened;
+	ApmNeeds needs;
+	ApmRule rule;
 
+	memset(&chain, 0xc0, sizeof(chain)); /* the chain of the corpus */
 	if (state == NULL && apm_contract_new(&chain, &state) != APM_OK)
 		abort();
 	if (apm_open_signed(APM_SLICE(data, size), &opened) != APM_OK)
