@@ -14,7 +14,9 @@
  *		status = apm_sealer_new(...);
  *		MemoryContextSwitchTo(old);
  *
- * Such objects allocate everything that they own when they are made.
+ * Keys, sealers and openers allocate everything that they own when they are made.  Where
+ * a later call lets an object grow (apm_contract_load_patient), that call needs the
+ * object's context to be current, too.
  */
 #ifndef APM_MEMORY_H
 #define APM_MEMORY_H

@@ -3,8 +3,9 @@
  *	  Sealing and opening envelopes.
  *
  * A sealer keeps one content key and the bytes that are the same in all its envelopes
- * (protected header, recipients, wrapped keys), so a message costs a nonce and GCM.  The
- * key is drawn anew after 65,536 messages, which keeps random nonces far from colliding,
+ * (protected header, recipients, wrapped keys), so a message costs a nonce and GCM.  It
+ * takes the memory for them when it is made and none later, because it may outlive
+ * whatever region its caller's allocations belong to by then.  The key is drawn anew after 65,536 messages, which keeps random nonces far from colliding,
  * after 10 minutes, when the clock went back, and in a forked child.
  *
  * An opener keeps the content keys that it unwrapped, in 256 sets of four chosen by the
@@ -23,6 +24,8 @@
 #define CACHE_SETS 256
 #define CACHE_WAYS 4
 #define MAX_PRIVATE_KEYS 64
+/* room for n recipients with keys of 8192 bits, whose wrapped keys are the longest part */
+#define PREAMBLE_MAX(n) (16 + APM_PROTECTED_MAX + (n) * (APM_KEY_ID_LEN + 4 + 8192 / 8))
 
 struct ApmSealer
 {
@@ -88,6 +91,11 @@ apm_sealer_new(const ApmRsa *const *recipients, size_t n, ApmSealer **out)
 		}
 		s->count++;
 	}
+	if (!apm_buf_reserve(&s->preamble, PREAMBLE_MAX(n)) || !apm_buf_reserve(&s->aad, 2 * APM_PROTECTED_MAX))
+	{
+		apm_sealer_free(s);
+		return APM_ERR_MEMORY;
+	}
 	*out = s;
 	return APM_OK;
 }
@@ -107,8 +115,8 @@ renew_content_key(ApmSealer *s, uint64_t now_us)
 	ApmKeyId id;
 	ApmStatus status;
 
-	apm_buf_reset(&s->preamble);
-	apm_buf_reset(&s->aad);
+	s->preamble.len = 0;
+	s->aad.len = 0;
 	status = apm_random(s->content_key, sizeof(s->content_key));
 
 	apm_rsa_key_id(s->recipients[0], &id);
@@ -129,7 +137,7 @@ renew_content_key(ApmSealer *s, uint64_t now_us)
 	if (status == APM_OK)
 		status = apm_buf_status(&s->preamble);
 	if (status != APM_OK)
-		apm_buf_reset(&s->preamble);
+		s->preamble.len = 0;
 	s->messages = 0;
 	s->born_us = now_us;
 	s->process = getpid();

@@ -76,9 +76,10 @@ typedef struct ApmKeyInfo
 	bool has_private;
 } ApmKeyInfo;
 
-/* All keys that are here, palloc'd, ordered by kind and generation; returns how many. */
+/* All keys that are here, palloc'd, by kind and generation; returns how many. */
 extern int apm_key_list(ApmKeyInfo **out);
 
-extern void apm_keys_init(void);
+/* Reads all keys anew at the next question, as after a reload. */
+extern void apm_key_forget(void);
 
 #endif /* APM_KEYRING_H */

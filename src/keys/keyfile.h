@@ -1,0 +1,50 @@
+/*
+ * keyfile.h
+ *	  Files in apm.key_directory: read with suspicion, written durably.
+ *
+ * A name is a plain file name.  Every function checks the directory first and raises
+ * AP003 when it is not fit to hold keys (not absolute, inside the data directory,
+ * another's, writable by others) and AP002 when it is not set or not there.
+ */
+#ifndef APM_KEYFILE_H
+#define APM_KEYFILE_H
+
+#include "postgres.h"
+
+#include "nodes/pg_list.h"
+
+#include "core/bytes.h"
+
+/* Who may read a file: its owner alone, or everybody. */
+typedef enum ApmFileAccess
+{
+	APM_FILE_PRIVATE,
+	APM_FILE_PUBLIC
+} ApmFileAccess;
+
+/* Is apm.key_directory set and there?  Raises AP003 if it is and is not fit. */
+extern bool apm_keyfile_directory_exists(void);
+/* Makes the directory if it is not there (its parent must be), mode 0700. */
+extern void apm_keyfile_make_directory(void);
+
+/* Names of all files in the directory, palloc'd strings in no order. */
+extern List *apm_keyfile_names(void);
+
+/*
+ * Appends a file's bytes to out.  False if there is no such file.  Raises AP003 unless
+ * it is a regular file of the server's user with fitting access and at most max bytes.
+ */
+extern bool apm_keyfile_read(const char *name, ApmFileAccess access, size_t max, ApmBuf *out);
+
+/* Makes a file; false, and nothing changed, if the name is taken.  Durable when it returns. */
+extern bool apm_keyfile_create(const char *name, ApmFileAccess access, ApmSlice bytes);
+/* Puts bytes in the place of what a private file held, or of nothing; atomic, durable when it returns. */
+extern void apm_keyfile_replace(const char *name, ApmSlice bytes);
+
+/*
+ * Opens (and makes, empty, if need be) a private file that is only there to be locked;
+ * a descriptor that the caller keeps.
+ */
+extern int apm_keyfile_open_lock(const char *name);
+
+#endif /* APM_KEYFILE_H */

@@ -1,0 +1,58 @@
+/*
+ * keykind.c
+ *	  The kinds of key that there are and how their files are called.
+ *
+ * The names are for the person who looks into the directory, and they are what %k in
+ * apm.secret_command stands for, so they are made of letters, digits, dots and
+ * hyphens only and mean nothing to a shell.
+ */
+#include "postgres.h"
+
+#include "keys/keykind.h"
+
+const ApmKeyKind apm_key_kinds[APM_KEY_KINDS] = {
+	{"apm-index", APM_FORM_SECRET, false},		{"apm-pepper", APM_FORM_SECRET, false},
+	{"apm-staff", APM_FORM_SECRET, false},		{"apm-wrapping", APM_FORM_SECRET, true},
+	{"apm-envelope", APM_FORM_RSA, true},		{"network-server", APM_FORM_RSA, true},
+	{"private-blockchain", APM_FORM_RSA, true}, {"apm-signing", APM_FORM_EC, true},
+	{"node-signing", APM_FORM_EC, true},
+};
+
+char *
+apm_key_file_name(const ApmKeyKind *kind, uint32 generation)
+{
+	if (!kind->generations)
+		return psprintf("%s.key", kind->name);
+	return psprintf("%s.%u.%s", kind->name, generation, kind->form == APM_FORM_SECRET ? "key" : "pem");
+}
+
+char *
+apm_key_public_name(const ApmKeyKind *kind, uint32 generation)
+{
+	Assert(kind->form != APM_FORM_SECRET);
+	return psprintf("%s.%u.pub.pem", kind->name, generation);
+}
+
+uint32
+apm_key_generation_of(const ApmKeyKind *kind, const char *name)
+{
+	size_t len = strlen(kind->name);
+	uint32 generation = 1;
+
+	if (strncmp(name, kind->name, len) != 0 || name[len] != '.')
+		return 0;
+	if (kind->generations)
+	{
+		/* at most nine digits, so that it cannot overflow, and one spelling of a number */
+		size_t digits = strspn(name + len + 1, "0123456789");
+
+		if (digits == 0 || digits > 9 || name[len + 1] == '0')
+			return 0;
+		generation = (uint32) strtoul(name + len + 1, NULL, 10);
+	}
+	if (strcmp(name, apm_key_file_name(kind, generation)) == 0)
+		return generation;
+	if (kind->form != APM_FORM_SECRET && strcmp(name, apm_key_public_name(kind, generation)) == 0)
+		return generation;
+	return 0;
+}

@@ -1,0 +1,504 @@
+/*
+ * keyring.c
+ *	  This server's keys, each kind read when it is first asked for.
+ *
+ * A process that never seals for the chain never has the chain's key in its memory, and
+ * a server that lacks a key does everything that does not need it: hence one ring
+ * a kind, filled at the first question.  What is read lies in one memory context with the
+ * life of the process, is wiped when that goes, and is forgotten as a whole at the first
+ * question after a configuration reload.  Nobody else can notice a reload in the middle
+ * of a command, so an answer given to a command stays valid to its end.
+ *
+ * Absence is not remembered where keys come from a command: a key service that does not
+ * answer for a moment must not make the key missing until the next reload.
+ */
+#include "postgres.h"
+
+#include "common/base64.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "apm_errors.h"
+#include "apm_guc.h"
+#include "apm_memory.h"
+#include "core/cipher.h"
+#include "keys/keycommand.h"
+#include "keys/keyfile.h"
+#include "keys/keykind.h"
+#include "keys/keyring.h"
+
+typedef struct ApmKey
+{
+	uint32 generation;
+	ApmKeyId id;
+	uint8_t *secret; /* one of the three, as the kind's form says */
+	ApmRsa *rsa;
+	ApmEcKey *ec;
+	bool has_private;
+} ApmKey;
+
+/* The keys of one kind, ascending by generation; the last is the active one. */
+typedef struct ApmRing
+{
+	bool loaded;
+	int count;
+	ApmKey *keys;
+} ApmRing;
+
+static struct
+{
+	MemoryContext context;
+	TimestampTz reloaded; /* PgReloadTime when it was filled */
+	ApmRing rings[APM_KEY_KINDS];
+	ApmSealer *sealers[8]; /* by recipients, bit 0 is the APM */
+	ApmOpener *openers[3];
+} keyring;
+
+static const char *
+public_or_private(bool private_half)
+{
+	return private_half ? "private" : "public";
+}
+
+static void
+free_key(ApmKey *key)
+{
+	apm_core_free(key->secret);
+	apm_rsa_free(key->rsa);
+	apm_ec_free(key->ec);
+}
+
+void
+apm_key_forget(void)
+{
+	for (size_t i = 0; i < lengthof(keyring.sealers); i++)
+		apm_sealer_free(keyring.sealers[i]);
+	for (size_t i = 0; i < lengthof(keyring.openers); i++)
+		apm_opener_free(keyring.openers[i]);
+	for (int kind = 0; kind < APM_KEY_KINDS; kind++)
+	{
+		for (int i = 0; i < keyring.rings[kind].count; i++)
+			free_key(&keyring.rings[kind].keys[i]);
+	}
+	if (keyring.context != NULL)
+		MemoryContextDelete(keyring.context);
+	memset(&keyring, 0, sizeof(keyring));
+}
+
+/* Every question begins here: an empty keyring, or one that was read after the last reload. */
+static void
+begin(void)
+{
+	if (keyring.context != NULL && keyring.reloaded == PgReloadTime)
+		return;
+	apm_key_forget();
+	keyring.context = AllocSetContextCreate(apm_process_context(), "apm keyring", ALLOCSET_DEFAULT_SIZES);
+	keyring.reloaded = PgReloadTime;
+}
+
+/* What a secret's source gave becomes its 32 bytes: a file has them raw, a command prints base64, or raw too. */
+static void
+take_secret(const char *name, const ApmBuf *bytes, ApmKey *key)
+{
+	size_t len = bytes->len;
+	char decoded[APM_SECRET_LEN + 3];
+
+	if (len != APM_SECRET_LEN && apm_keycommand_is_set())
+	{
+		while (len > 0 && isspace(bytes->data[len - 1]))
+			len--;
+		if (pg_b64_decode((const char *) bytes->data, len, decoded, sizeof(decoded)) == APM_SECRET_LEN)
+			len = APM_SECRET_LEN;
+		else
+			len = 0;
+	}
+	else
+		memcpy(decoded, bytes->data, Min(len, sizeof(decoded)));
+	if (len != APM_SECRET_LEN)
+	{
+		apm_wipe(decoded, sizeof(decoded));
+		ereport(ERROR, (errcode(ERRCODE_APM_KEY_REFUSED), errmsg("key \"%s\" has the wrong length", name),
+						errdetail("It must have %d bytes.", APM_SECRET_LEN)));
+	}
+	key->secret = apm_core_alloc(APM_SECRET_LEN, true);
+	if (key->secret != NULL)
+		memcpy(key->secret, decoded, APM_SECRET_LEN);
+	apm_wipe(decoded, sizeof(decoded));
+	if (key->secret == NULL || apm_secret_key_id(key->secret, &key->id) != APM_OK)
+		apm_raise(APM_ERR_MEMORY, "keep a key");
+	key->has_private = true;
+}
+
+static void
+take_pair(const char *name, const ApmKeyKind *kind, const ApmBuf *bytes, bool private_half, ApmKey *key)
+{
+	ApmSlice pem = APM_SLICE(bytes->data, bytes->len);
+	ApmStatus status;
+
+	if (kind->form == APM_FORM_RSA)
+	{
+		status = apm_rsa_from_pem(pem, &key->rsa);
+		if (status == APM_OK)
+		{
+			apm_rsa_key_id(key->rsa, &key->id);
+			key->has_private = apm_rsa_is_private(key->rsa);
+		}
+	}
+	else
+	{
+		status = apm_ec_from_pem(pem, &key->ec);
+		if (status == APM_OK)
+		{
+			ApmDigest id;
+
+			apm_ec_id(key->ec, &id);
+			memcpy(key->id.bytes, id.bytes, APM_KEY_ID_LEN);
+			key->has_private = apm_ec_is_private(key->ec);
+		}
+	}
+	if (status == APM_ERR_MEMORY)
+		apm_raise(status, "keep a key");
+	if (status != APM_OK || key->has_private != private_half)
+	{
+		free_key(key);
+		ereport(ERROR, (errcode(ERRCODE_APM_KEY_REFUSED),
+						errmsg("key \"%s\" is not a %s %s key", name, public_or_private(private_half),
+							   kind->form == APM_FORM_RSA ? "RSA" : "P-256"),
+						errhint("Expected is PEM, unencrypted, and an RSA key of 2048 to 8192 bits.")));
+	}
+}
+
+/*
+ * Gets the bytes of one file from wherever keys come from, and of the public half
+ * if there is no private one.  False if there is neither.  *retired as in keycommand.h.
+ */
+static bool
+get_bytes(const ApmKeyKind *kind, uint32 generation, ApmBuf *bytes, char **name, bool *private_half,
+		  bool *retired)
+{
+	int halves = kind->form == APM_FORM_SECRET ? 1 : 2;
+
+	*retired = false;
+	for (int half = 0; half < halves; half++)
+	{
+		*private_half = half == 0;
+		*name = *private_half ? apm_key_file_name(kind, generation) : apm_key_public_name(kind, generation);
+		if (!apm_keycommand_is_set())
+		{
+			if (apm_keyfile_read(*name, *private_half ? APM_FILE_PRIVATE : APM_FILE_PUBLIC, APM_KEY_FILE_MAX,
+								 bytes))
+				return true;
+		}
+		else
+		{
+			int exit_code;
+
+			switch (apm_keycommand_read(*name, APM_KEY_FILE_MAX, bytes, &exit_code))
+			{
+				case APM_COMMAND_KEY:
+					return true;
+				case APM_COMMAND_RETIRED:
+					*retired = true;
+					return false;
+				case APM_COMMAND_NONE:
+					elog(DEBUG1, "apm.secret_command has no key \"%s\" (exit code %d)", *name, exit_code);
+					apm_buf_reset(bytes);
+					break;
+			}
+		}
+	}
+	return false;
+}
+
+/* Reads one generation into the ring; false if it is not there. */
+static bool
+load_generation(int kind_index, uint32 generation, bool *retired)
+{
+	const ApmKeyKind *kind = &apm_key_kinds[kind_index];
+	ApmRing *ring = &keyring.rings[kind_index];
+	ApmBuf bytes = {.secret = true};
+	ApmKey key = {.generation = generation};
+	MemoryContext old;
+	bool private_half;
+	char *name;
+
+	if (!get_bytes(kind, generation, &bytes, &name, &private_half, retired))
+		return false;
+
+	old = MemoryContextSwitchTo(keyring.context);
+	if (kind->form == APM_FORM_SECRET)
+		take_secret(name, &bytes, &key);
+	else
+		take_pair(name, kind, &bytes, private_half, &key);
+	if (ring->keys == NULL)
+		ring->keys = palloc(sizeof(ApmKey));
+	else
+		ring->keys = repalloc(ring->keys, (ring->count + 1) * sizeof(ApmKey));
+	ring->keys[ring->count++] = key;
+	MemoryContextSwitchTo(old);
+
+	apm_buf_reset(&bytes);
+	return true;
+}
+
+static int
+compare_generations(const ListCell *a, const ListCell *b)
+{
+	return (lfirst_int(a) > lfirst_int(b)) - (lfirst_int(a) < lfirst_int(b));
+}
+
+static void
+load_from_files(int kind_index)
+{
+	List *generations = NIL;
+	ListCell *cell;
+	bool retired;
+
+	if (!apm_keyfile_directory_exists())
+		return;
+	foreach(cell, apm_keyfile_names())
+	{
+		uint32 generation = apm_key_generation_of(&apm_key_kinds[kind_index], lfirst(cell));
+
+		if (generation != 0)
+			generations = list_append_unique_int(generations, (int) generation);
+	}
+	list_sort(generations, compare_generations);
+	foreach(cell, generations)
+		(void) load_generation(kind_index, (uint32) lfirst_int(cell), &retired);
+}
+
+static void
+load_from_command(int kind_index)
+{
+	bool retired = false;
+
+	for (uint32 generation = 1; load_generation(kind_index, generation, &retired) || retired; generation++)
+	{
+		if (!apm_key_kinds[kind_index].generations)
+			break;
+	}
+}
+
+/* The ring of a kind, filled. */
+static ApmRing *
+ring_of(int kind_index)
+{
+	ApmRing *ring = &keyring.rings[kind_index];
+
+	begin();
+	if (ring->loaded)
+		return ring;
+
+	/* what an attempt left that an error ended */
+	for (int i = 0; i < ring->count; i++)
+		free_key(&ring->keys[i]);
+	ring->count = 0;
+
+	if (apm_keycommand_is_set())
+		load_from_command(kind_index);
+	else
+		load_from_files(kind_index);
+	ring->loaded = ring->count > 0 || !apm_keycommand_is_set();
+	return ring;
+}
+
+static const char *
+missing_hint(const ApmKeyKind *kind, uint32 generation)
+{
+	if (apm_keycommand_is_set())
+		return psprintf("apm.secret_command must print it when %%k is \"%s\".",
+						apm_key_file_name(kind, generation == 0 ? 1 : generation));
+	if (apm_key_directory == NULL || apm_key_directory[0] == '\0')
+		return "The setting apm.key_directory says where keys are; it is not set.";
+	return "SELECT apm_keygen() makes the keys that are missing in apm.key_directory.";
+}
+
+static void
+raise_missing(int kind_index, uint32 generation, const char *half)
+{
+	const ApmKeyKind *kind = &apm_key_kinds[kind_index];
+	char *name =
+		generation == 0 ? pstrdup(kind->name) : psprintf("%s, generation %u", kind->name, generation);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_APM_KEY_MISSING), errmsg("this server lacks the %s key \"%s\"", half, name),
+			 errhint("%s", missing_hint(kind, generation))));
+}
+
+/* The active key of a kind; raises if there is none or, where asked for, if only its public half is here. */
+static ApmKey *
+active_key(int kind_index, bool private_half)
+{
+	ApmRing *ring = ring_of(kind_index);
+	ApmKey *key = ring->count > 0 ? &ring->keys[ring->count - 1] : NULL;
+
+	if (key == NULL || (private_half && !key->has_private))
+		raise_missing(kind_index, 0,
+					  apm_key_kinds[kind_index].form == APM_FORM_SECRET ? "secret"
+																		: public_or_private(private_half));
+	return key;
+}
+
+const uint8_t *
+apm_key_secret(ApmSecret secret)
+{
+	return active_key(APM_KIND_OF_SECRET(secret), true)->secret;
+}
+
+uint32
+apm_key_wrapping_active(void)
+{
+	return active_key(APM_KIND_OF_WRAPPING, true)->generation;
+}
+
+const uint8_t *
+apm_key_wrapping(uint32 generation)
+{
+	ApmRing *ring = ring_of(APM_KIND_OF_WRAPPING);
+
+	for (int i = 0; i < ring->count; i++)
+	{
+		if (ring->keys[i].generation == generation)
+			return ring->keys[i].secret;
+	}
+	raise_missing(APM_KIND_OF_WRAPPING, generation, "secret");
+	return NULL;
+}
+
+ApmSealer *
+apm_key_sealer(bool apm, bool ns, bool pb)
+{
+	const bool wanted[3] = {apm, ns, pb};
+	const ApmRsa *recipients[3];
+	size_t n = 0;
+	int index = (apm ? 1 : 0) | (ns ? 2 : 0) | (pb ? 4 : 0);
+	MemoryContext old;
+	ApmStatus status;
+
+	Assert(index != 0);
+	begin();
+	if (keyring.sealers[index] != NULL)
+		return keyring.sealers[index];
+
+	for (int pair = APM_PAIR_APM; pair <= APM_PAIR_PB; pair++)
+	{
+		if (wanted[pair])
+			recipients[n++] = active_key(APM_KIND_OF_PAIR(pair), false)->rsa;
+	}
+	old = MemoryContextSwitchTo(keyring.context);
+	status = apm_sealer_new(recipients, n, &keyring.sealers[index]);
+	MemoryContextSwitchTo(old);
+	apm_check(status, "prepare sealing");
+	return keyring.sealers[index];
+}
+
+ApmOpener *
+apm_key_opener(ApmPair pair)
+{
+	ApmRing *ring;
+	ApmOpener *opener;
+	MemoryContext old;
+	ApmStatus status;
+
+	begin();
+	if (keyring.openers[pair] != NULL)
+		return keyring.openers[pair];
+
+	if (!apm_key_have_private(pair))
+		raise_missing(APM_KIND_OF_PAIR(pair), 0, "private");
+	ring = ring_of(APM_KIND_OF_PAIR(pair));
+	old = MemoryContextSwitchTo(keyring.context);
+	status = apm_opener_new(&opener);
+	for (int i = 0; i < ring->count && status == APM_OK; i++)
+	{
+		if (ring->keys[i].has_private)
+			status = apm_opener_add(opener, ring->keys[i].rsa);
+	}
+	MemoryContextSwitchTo(old);
+	apm_check(status, "prepare opening");
+	keyring.openers[pair] = opener;
+	return opener;
+}
+
+const ApmEcKey *
+apm_key_signer(ApmSigningKey key)
+{
+	return active_key(APM_KIND_OF_SIGNER(key), true)->ec;
+}
+
+/* Is any key of this kind here, and with its private half if that is asked for? */
+static bool
+have(int kind_index, bool private_half)
+{
+	ApmRing *ring = ring_of(kind_index);
+
+	for (int i = 0; i < ring->count; i++)
+	{
+		if (ring->keys[i].has_private || !private_half)
+			return true;
+	}
+	return false;
+}
+
+bool
+apm_key_have_secret(ApmSecret secret)
+{
+	return have(APM_KIND_OF_SECRET(secret), true);
+}
+
+bool
+apm_key_have_wrapping(void)
+{
+	return have(APM_KIND_OF_WRAPPING, true);
+}
+
+bool
+apm_key_have_public(ApmPair pair)
+{
+	return have(APM_KIND_OF_PAIR(pair), false);
+}
+
+bool
+apm_key_have_private(ApmPair pair)
+{
+	return have(APM_KIND_OF_PAIR(pair), true);
+}
+
+bool
+apm_key_have_signer(ApmSigningKey key)
+{
+	ApmRing *ring = ring_of(APM_KIND_OF_SIGNER(key));
+
+	return ring->count > 0 && ring->keys[ring->count - 1].has_private;
+}
+
+int
+apm_key_list(ApmKeyInfo **out)
+{
+	ApmKeyInfo *list = NULL;
+	int n = 0;
+
+	for (int kind = 0; kind < APM_KEY_KINDS; kind++)
+	{
+		ApmRing *ring = ring_of(kind);
+
+		if (ring->count == 0)
+			continue;
+		list = list == NULL ? palloc(ring->count * sizeof(ApmKeyInfo))
+							: repalloc(list, (n + ring->count) * sizeof(ApmKeyInfo));
+		for (int i = 0; i < ring->count; i++)
+		{
+			ApmKey *key = &ring->keys[i];
+
+			list[n].kind = apm_key_kinds[kind].name;
+			apm_hex_encode(key->id.bytes, APM_KEY_ID_LEN, list[n].id);
+			list[n].generation = key->generation;
+			list[n].active = i == ring->count - 1;
+			list[n].has_private = key->has_private;
+			n++;
+		}
+	}
+	*out = list;
+	return n;
+}

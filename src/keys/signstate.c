@@ -1,0 +1,163 @@
+/*
+ * signstate.c
+ *	  What this node last signed, in a file outside the data directory.
+ *
+ * The file is written before each signature is committed, so it is small, of fixed
+ * length, and replaced by renaming.  The checksum is there for disks and hands, not
+ * for attackers: who can write the file can sign, too.
+ *
+ * The lock is an flock on a file of its own, since the sign-state itself is another file
+ * after each write.  It belongs to the process and ends with it, however it ends.
+ */
+#include "postgres.h"
+
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "access/xlog.h"
+#include "access/xlogrecovery.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+
+#include "apm_errors.h"
+#include "core/digest.h"
+#include "keys/keyfile.h"
+#include "keys/signstate.h"
+
+#define STATE_TAG 'S'
+#define STATE_VERSION 1
+#define STATE_BODY_LEN (2 + APM_DIGEST_LEN + 8 + APM_DIGEST_LEN + 3 * 8 + 2 * 4)
+#define STATE_LEN (STATE_BODY_LEN + APM_DIGEST_LEN)
+#define CHAIN_HEX 16
+
+static void
+encode(const ApmSignState *state, ApmBuf *out)
+{
+	ApmDigest checksum;
+
+	apm_put_u8(out, STATE_TAG);
+	apm_put_u8(out, STATE_VERSION);
+	apm_put_raw(out, state->chain.bytes, APM_DIGEST_LEN);
+	apm_put_u64(out, state->height);
+	apm_put_raw(out, state->hash.bytes, APM_DIGEST_LEN);
+	apm_put_u64(out, state->vote_source);
+	apm_put_u64(out, state->vote_target);
+	apm_put_u64(out, state->system_id);
+	apm_put_u32(out, state->timeline);
+	apm_put_u32(out, state->database);
+	apm_check(apm_buf_status(out), "write the sign-state");
+	apm_check(apm_sha256(out->data, out->len, &checksum), "write the sign-state");
+	apm_put_raw(out, checksum.bytes, APM_DIGEST_LEN);
+	apm_check(apm_buf_status(out), "write the sign-state");
+}
+
+/* False unless these are the bytes of a sign-state. */
+static bool
+decode(ApmSlice in, ApmSignState *out)
+{
+	ApmReader r;
+	ApmDigest checksum;
+	ApmDigest computed;
+
+	if (in.len != STATE_LEN)
+		return false;
+	apm_reader_init(&r, in);
+	apm_expect_u8(&r, STATE_TAG);
+	apm_expect_u8(&r, STATE_VERSION);
+	apm_get_raw(&r, out->chain.bytes, APM_DIGEST_LEN);
+	out->height = apm_get_u64(&r);
+	apm_get_raw(&r, out->hash.bytes, APM_DIGEST_LEN);
+	out->vote_source = apm_get_u64(&r);
+	out->vote_target = apm_get_u64(&r);
+	out->system_id = apm_get_u64(&r);
+	out->timeline = apm_get_u32(&r);
+	out->database = apm_get_u32(&r);
+	apm_get_raw(&r, checksum.bytes, APM_DIGEST_LEN);
+	if (!apm_reader_done(&r))
+		return false;
+	apm_check(apm_sha256(in.data, STATE_BODY_LEN, &computed), "read the sign-state");
+	return apm_equal(checksum.bytes, computed.bytes, APM_DIGEST_LEN);
+}
+
+/* sign-state-<16 hex digits of the chain id>, with a suffix. */
+static char *
+file_name(const ApmDigest *chain, const char *suffix)
+{
+	char hex[CHAIN_HEX + 1];
+
+	apm_hex_encode(chain->bytes, CHAIN_HEX / 2, hex);
+	return psprintf("sign-state-%s%s", hex, suffix);
+}
+
+bool
+apm_signstate_read(const ApmDigest *chain, ApmSignState *out)
+{
+	ApmBuf bytes = {0};
+	char *name = file_name(chain, "");
+	bool good;
+
+	if (!apm_keyfile_read(name, APM_FILE_PRIVATE, STATE_LEN, &bytes))
+		return false;
+	good = decode(APM_SLICE(bytes.data, bytes.len), out);
+	apm_buf_reset(&bytes);
+	if (!good)
+		ereport(ERROR,
+				(errcode(ERRCODE_APM_KEY_REFUSED), errmsg("file \"%s\" is not a whole sign-state", name)));
+	if (!apm_equal(out->chain.bytes, chain->bytes, APM_DIGEST_LEN))
+		ereport(ERROR,
+				(errcode(ERRCODE_APM_KEY_REFUSED), errmsg("file \"%s\" belongs to another chain", name)));
+	return true;
+}
+
+void
+apm_signstate_write(const ApmSignState *state)
+{
+	ApmBuf bytes = {0};
+
+	encode(state, &bytes);
+	apm_keyfile_replace(file_name(&state->chain, ""), APM_SLICE(bytes.data, bytes.len));
+	apm_buf_reset(&bytes);
+}
+
+bool
+apm_signstate_lock(const ApmDigest *chain)
+{
+	/* a process serves one database, and a database one chain */
+	static ApmDigest held_chain;
+	static int held_fd = -1;
+	int fd;
+
+	if (held_fd >= 0 && apm_equal(held_chain.bytes, chain->bytes, APM_DIGEST_LEN))
+		return true;
+
+	fd = apm_keyfile_open_lock(file_name(chain, ".lock"));
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+	{
+		int saved = errno;
+
+		close(fd);
+		if (saved == EWOULDBLOCK)
+			return false;
+		errno = saved;
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not lock the sign-state: %m")));
+	}
+	if (held_fd >= 0)
+		close(held_fd);
+	else
+		ReserveExternalFD();
+	held_fd = fd;
+	held_chain = *chain;
+	return true;
+}
+
+void
+apm_signstate_here(ApmSignState *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->system_id = GetSystemIdentifier();
+	if (RecoveryInProgress())
+		(void) GetXLogReplayRecPtr(&out->timeline);
+	else
+		out->timeline = GetWALInsertionTimeLine();
+	out->database = MyDatabaseId;
+}
