@@ -17,12 +17,12 @@
 DO LANGUAGE plpgsql $roles$
 DECLARE
 	wanted pg_catalog.text;
-	found pg_catalog.pg_authid%ROWTYPE;
+	existing pg_catalog.pg_authid%ROWTYPE;
 BEGIN
 	FOREACH wanted IN ARRAY ARRAY['apm_admin', 'apm_registrar', 'apm_clinician', 'apm_sensor',
 		'apm_researcher', 'apm_auditor', 'apm_peer', 'apm_worker']
 	LOOP
-		SELECT * INTO found FROM pg_catalog.pg_authid AS a
+		SELECT * INTO existing FROM pg_catalog.pg_authid AS a
 			WHERE a.rolname OPERATOR(pg_catalog.=) wanted::pg_catalog.name;
 		IF NOT FOUND THEN
 			IF wanted OPERATOR(pg_catalog.=) 'apm_worker' THEN
@@ -30,8 +30,8 @@ BEGIN
 			ELSE
 				EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted);
 			END IF;
-		ELSIF found.rolsuper OR found.rolcreaterole OR found.rolcreatedb OR found.rolreplication
-			OR found.rolbypassrls THEN
+		ELSIF existing.rolsuper OR existing.rolcreaterole OR existing.rolcreatedb OR existing.rolreplication
+			OR existing.rolbypassrls THEN
 			RAISE EXCEPTION 'role % exists and has rights beyond its part in apm', wanted
 				USING ERRCODE = 'insufficient_privilege',
 					HINT = 'Drop the role or take its attributes away, then create the extension again.';
@@ -325,18 +325,47 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
 
 -- verdict and candidate belong to a block in making, load_notice to this database alone.
 SELECT pg_catalog.pg_extension_config_dump('apm.attribute', 'WHERE NOT builtin');
-SELECT pg_catalog.pg_extension_config_dump(t::pg_catalog.regclass, '')
-	FROM pg_catalog.unnest(ARRAY['apm.patient', 'apm.profile', 'apm.staff', 'apm.submission', 'apm.waiting',
+DO LANGUAGE plpgsql $dump$
+DECLARE
+	wanted pg_catalog.text;
+BEGIN
+	FOREACH wanted IN ARRAY ARRAY['apm.patient', 'apm.profile', 'apm.staff', 'apm.submission', 'apm.waiting',
 		'apm.queue', 'apm.queue_id_seq', 'apm.quarantine', 'apm.quarantine_id_seq', 'apm.chain',
 		'apm.pool', 'apm.pool_seq_seq', 'apm.block', 'apm.leaf', 'apm.body', 'apm.tip', 'apm.member',
 		'apm.policy', 'apm.ledger_patient', 'apm.ledger_record', 'apm.final_queue', 'apm.final_queue_id_seq',
-		'apm.final_transaction', 'apm.outbox', 'apm.outbox_id_seq', 'apm.cloud_target', 'apm.cloud_record']) AS t;
+		'apm.final_transaction', 'apm.outbox', 'apm.outbox_id_seq', 'apm.cloud_target', 'apm.cloud_record']
+	LOOP
+		PERFORM pg_catalog.pg_extension_config_dump(wanted::pg_catalog.regclass, '');
+	END LOOP;
+END
+$dump$;
 
 -- ===========================================================================
 -- Functions, room by room
 -- ===========================================================================
 
 -- set-up and keys (src/keys) -------------------------------------------------
+
+CREATE FUNCTION @extschema@.apm_keygen(OUT kind text, OUT key_id text, OUT created boolean)
+	RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_keygen';
+COMMENT ON FUNCTION @extschema@.apm_keygen() IS
+	'makes the keys that are missing in apm.key_directory, replaces none, and lists the active ones';
+REVOKE ALL ON FUNCTION @extschema@.apm_keygen() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_keygen() TO apm_admin;
+
+CREATE FUNCTION @extschema@.apm_keys(OUT kind text, OUT key_id text, OUT generation integer,
+	OUT active boolean, OUT has_private boolean)
+	RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_keys';
+COMMENT ON FUNCTION @extschema@.apm_keys() IS 'the keys that this server has; ids, never a key';
+REVOKE ALL ON FUNCTION @extschema@.apm_keys() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_keys() TO apm_admin, apm_auditor;
+
+CREATE VIEW apm.key AS SELECT kind, key_id, generation, active, has_private FROM @extschema@.apm_keys();
+COMMENT ON VIEW apm.key IS 'the keys that this server has: kind, id, generation, whether it is the active one, whether its secret half is here';
+REVOKE ALL ON apm.key FROM PUBLIC;
+GRANT SELECT ON apm.key TO apm_admin, apm_auditor;
 
 -- workers (src/worker) -------------------------------------------------------
 
