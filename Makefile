@@ -45,6 +45,7 @@ include $(PGXS)
 -include $(OBJS:.o=.d)
 
 include test/core.mk
+include test/modules.mk
 
 # Everything, from nothing.  Installing may need more rights than building.
 test:
@@ -60,7 +61,7 @@ check-regress check-isolation check-tap: check-%: all
 	$(MAKE) install-for-test
 	scripts/test $*
 
-install-for-test: all
+install-for-test: all test-modules
 	@if [ -w '$(DESTDIR)$(pkglibdir)' ]; then $(MAKE) -s install; \
 	else sudo $(MAKE) -s install PG_CONFIG=$(PG_CONFIG); fi
 

@@ -368,6 +368,34 @@ REVOKE ALL ON apm.key FROM PUBLIC;
 GRANT SELECT ON apm.key TO apm_admin, apm_auditor;
 
 -- workers (src/worker) -------------------------------------------------------
+CREATE FUNCTION apm_run_network_server() RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_run_network_server';
+REVOKE ALL ON FUNCTION apm_run_network_server() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION apm_run_network_server() TO apm_admin;
+COMMENT ON FUNCTION apm_run_network_server() IS 'does once what the network server does: queue to pool, final transactions to outbox';
+
+CREATE FUNCTION apm_run_miner() RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_run_miner';
+REVOKE ALL ON FUNCTION apm_run_miner() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION apm_run_miner() TO apm_admin;
+COMMENT ON FUNCTION apm_run_miner() IS 'does once what the miner does: pool to ledger';
+
+CREATE FUNCTION apm_run_cloud_sync() RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_run_cloud_sync';
+REVOKE ALL ON FUNCTION apm_run_cloud_sync() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION apm_run_cloud_sync() TO apm_admin;
+COMMENT ON FUNCTION apm_run_cloud_sync() IS 'does once what the cloud worker does: outbox to cloud';
+
+-- Three rows for this database and for each other that has workers.  refusal is null when the node mines and serves.
+CREATE FUNCTION apm_worker_status(
+	OUT database name, OUT worker text, OUT pid integer, OUT state text, OUT activity text,
+	OUT last_turn timestamptz, OUT turns bigint, OUT errors bigint,
+	OUT last_error_code text, OUT last_error text, OUT last_error_at timestamptz, OUT refusal text)
+	RETURNS SETOF record
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 3 AS 'MODULE_PATHNAME', 'apm_worker_status';
+REVOKE ALL ON FUNCTION apm_worker_status() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION apm_worker_status() TO apm_admin, apm_auditor;
+COMMENT ON FUNCTION apm_worker_status() IS 'state of the background workers, their last turn and last error, and why the node refuses';
 
 -- chain (src/chain) ----------------------------------------------------------
 

@@ -12,7 +12,9 @@
 #include "fmgr.h"
 
 #include "apm_guc.h"
+#include "apm_loghook.h"
 #include "apm_memory.h"
+#include "worker/worker.h"
 
 PG_MODULE_MAGIC;
 
@@ -23,4 +25,6 @@ _PG_init(void)
 {
 	apm_memory_init();
 	apm_guc_init();
+	apm_loghook_init();
+	apm_worker_init();
 }

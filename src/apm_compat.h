@@ -17,4 +17,11 @@
 #define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
 #endif
 
+/* 17 gave a process's number a variable of its own.  Needs storage/proc.h. */
+#if PG_VERSION_NUM < 170000
+#define apm_my_procno() (MyProc->pgprocno)
+#else
+#define apm_my_procno() (MyProcNumber)
+#endif
+
 #endif /* APM_COMPAT_H */

@@ -1,0 +1,17 @@
+/*
+ * turn.h
+ *	  What the scaffold asks of the turn's transactions.  Private to src/worker.
+ */
+#ifndef APM_WORKER_TURN_H
+#define APM_WORKER_TURN_H
+
+/* Makes the memory context that turns work in. */
+extern void apm_turn_init(bool once);
+
+/* Empties that context and makes it current. */
+extern void apm_turn_reset(void);
+
+/* Is this a worker that turns for one caller, and serves no letters? */
+extern bool apm_turn_once(void);
+
+#endif /* APM_WORKER_TURN_H */
