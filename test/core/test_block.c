@@ -167,6 +167,15 @@ test_entries(void)
 	CHECK(buf.failed);
 	apm_buf_reset(&buf);
 
+	/* one more than a block holds, all there */
+	apm_put_u8(&buf, 'L');
+	apm_put_u8(&buf, 1);
+	apm_put_u32(&buf, APM_BLOCK_MAX_LEAVES + 1);
+	for (size_t i = 0; i < (APM_BLOCK_MAX_LEAVES + 1) * 51; i++)
+		apm_put_u8(&buf, 0);
+	CHECK_STATUS(apm_entries_decode(APM_SLICE(buf.data, buf.len), &back, &n), APM_ERR_FORMAT);
+	apm_buf_reset(&buf);
+
 	/* a count of 4 billion with nothing behind it allocates nothing */
 	apm_put_u8(&buf, 'L');
 	apm_put_u8(&buf, 1);

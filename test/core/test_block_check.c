@@ -133,9 +133,18 @@ test_faults_beside_header(void)
 	ApmDigest hash;
 	ApmSignature sig;
 	ApmFrontier empty = {0};
+	ApmFrontier longer;
+	ApmDigest any_leaf = sample_digest(0);
 	ApmHeader stranger;
 
 	chain_open(&c);
+	longer = c.frontier;
+	CHECK_OK(apm_frontier_append(&longer, &any_leaf));
+	CHECK_OK(apm_frontier_root(&longer, &c.block.history));
+	mine(&c, &c.block, bytes, &hash, &sig);
+	CHECK(apm_block_check(c.state, bytes, &c.genesis, &c.genesis_hash, &longer, NULL, &sig) ==
+		  APM_BLOCK_HISTORY);
+	CHECK_OK(apm_frontier_root(&c.frontier, &c.block.history));
 	mine(&c, &c.block, bytes, &hash, &sig);
 	CHECK(apm_block_check(c.state, bytes, NULL, NULL, NULL, &c.contract, &sig) == APM_BLOCK_HEIGHT);
 	CHECK(apm_block_check(c.state, bytes, &c.genesis, NULL, &c.frontier, &c.contract, &sig) ==

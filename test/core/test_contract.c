@@ -86,6 +86,7 @@ test_digest(void)
 	ApmDigest chain = sample_digest(0xc0);
 	ApmContractState *states[2];
 	ApmEcKey *keys[5];
+	ApmEcKey *other = sample_key();
 	ApmDigest digests[2];
 	ApmDigest changed;
 	ApmPatientState p = {.known = true};
@@ -121,8 +122,21 @@ test_digest(void)
 	CHECK_OK(apm_contract_load_policy(states[0], 4, 8));
 	CHECK_OK(apm_contract_digest(states[0], &changed));
 	CHECK(memcmp(&digests[0], &changed, sizeof(ApmDigest)) != 0);
+
+	/* a node that is no origin, and an origin that is no node, are two contracts */
+	apm_ec_spki(other, spki);
+	CHECK_OK(apm_contract_load_node(states[0], spki));
+	CHECK_OK(apm_contract_load_origin(states[1], spki));
+	CHECK_OK(apm_contract_load_policy(states[1], 4, 8));
+	for (int order = 0; order < 2; order++)
+		CHECK_OK(apm_contract_digest(states[order], &digests[order]));
+	CHECK(memcmp(&digests[0], &digests[1], sizeof(ApmDigest)) != 0);
+	CHECK_OK(apm_contract_load_origin(states[0], spki));
+	CHECK_OK(apm_contract_digest(states[0], &changed));
+	CHECK(memcmp(&digests[0], &changed, sizeof(ApmDigest)) != 0);
 	for (int order = 0; order < 2; order++)
 		apm_contract_free(states[order]);
+	apm_ec_free(other);
 	for (int i = 0; i < 5; i++)
 		apm_ec_free(keys[i]);
 }

@@ -85,6 +85,7 @@ test_template_proof(void)
 	ApmBuf cut = {0};
 	ApmSigned s;
 	ApmOpened opened;
+	ApmNeeds needs;
 
 	world_open(&w);
 	tx = of_kind(&w, APM_KIND_PATIENT);
@@ -95,6 +96,8 @@ test_template_proof(void)
 	CHECK_OK(apm_open_signed(APM_SLICE(cut.data, cut.len), &opened));
 	CHECK(!opened.wellformed);
 	CHECK(apm_contract_evaluate(w.state, &opened, HEIGHT, BLOCK_TIME) == APM_RULE_TEMPLATE);
+	apm_contract_needs(&opened, &needs);
+	CHECK(needs.apid.len == 0);
 	apm_buf_reset(&whole);
 	apm_buf_reset(&cut);
 	world_close(&w);
@@ -456,7 +459,8 @@ test_membership(void)
 }
 
 static uint8_t allocation_spki[APM_SPKI_LEN];
-static ApmBuf allocation_patient;
+static ApmBuf allocation_input;
+static bool allocation_knows_origin;
 
 /* Makes a state, loads it, evaluates and applies; whatever could not be done shows as APM_ERR_MEMORY. */
 static ApmStatus
@@ -471,13 +475,14 @@ load_and_judge(void)
 
 	if (status != APM_OK)
 		return status;
-	status = apm_contract_load_origin(s, allocation_spki);
+	if (allocation_knows_origin)
+		status = apm_contract_load_origin(s, allocation_spki);
 	if (status == APM_OK)
 		status = apm_contract_load_node(s, allocation_spki);
 	if (status == APM_OK)
 		status = apm_contract_load_record(s, &id, &r);
 	if (status == APM_OK)
-		status = apm_open_signed(APM_SLICE(allocation_patient.data, allocation_patient.len), &opened);
+		status = apm_open_signed(APM_SLICE(allocation_input.data, allocation_input.len), &opened);
 	if (status == APM_OK)
 	{
 		ApmRule rule = apm_contract_evaluate(s, &opened, 0, BLOCK_TIME);
@@ -494,18 +499,18 @@ static void
 test_no_memory(void)
 {
 	World w;
-	ApmTransaction tx;
 
 	world_open(&w);
 	apm_ec_spki(w.origin, allocation_spki);
-	tx = of_kind(&w, APM_KIND_PATIENT);
-	sample_sign(w.origin, &tx, &allocation_patient);
-	CHECK_EACH_ALLOCATION(load_and_judge);
-	apm_buf_reset(&allocation_patient);
-	tx = member(&w, APM_MEMBER_NODE, w.stranger);
-	sample_sign(w.origin, &tx, &allocation_patient);
-	CHECK_EACH_ALLOCATION(load_and_judge);
-	apm_buf_reset(&allocation_patient);
+	for (int n = 0; n < 3; n++)
+	{
+		ApmTransaction tx = n == 0 ? of_kind(&w, APM_KIND_PATIENT) : member(&w, APM_MEMBER_ORIGIN, w.origin);
+
+		allocation_knows_origin = n < 2;
+		sample_sign(w.origin, &tx, &allocation_input);
+		CHECK_EACH_ALLOCATION(load_and_judge);
+		apm_buf_reset(&allocation_input);
+	}
 	world_close(&w);
 }
 

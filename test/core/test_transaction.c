@@ -295,6 +295,20 @@ test_proof_bounds(void)
 	apm_origin_proof_encode(&proof, &buf);
 	CHECK(buf.failed);
 	apm_buf_reset(&buf);
+	proof.index = 3; /* beyond the last, with the path that the formula would give it */
+	proof.path.count = 2;
+	apm_origin_proof_encode(&proof, &buf);
+	CHECK(buf.failed);
+	apm_buf_reset(&buf);
+	apm_put_u8(&buf, 'O');
+	apm_put_u8(&buf, 1);
+	apm_put_raw(&buf, proof.signature.bytes, APM_SIGNATURE_LEN);
+	apm_put_u32(&buf, 3);
+	apm_put_u32(&buf, 2);
+	apm_put_raw(&buf, proof.path.nodes, 2 * sizeof(ApmDigest));
+	CHECK_STATUS(apm_origin_proof_decode(APM_SLICE(buf.data, buf.len), &back), APM_ERR_FORMAT);
+	apm_buf_reset(&buf);
+
 	proof.size = UINT32_MAX;
 	proof.index = 1;
 	proof.path.count = 32;
