@@ -1,0 +1,361 @@
+/*
+ * test_cipher.c
+ *	  AES-256-GCM against the cases that NIST's submission of GCM published, and the
+ *	  padded seal: its lengths, and that nothing but the whole truth opens it.
+ */
+#include "check.h"
+#include "core/cipher.h"
+#include "core/digest.h"
+
+#define TEXT(s) APM_SLICE((s), sizeof(s) - 1)
+#define OVERHEAD (2 + 8 + 32 + 12 + 16)
+
+#define GCM_KEY "feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308"
+#define GCM_ZERO_KEY "0000000000000000000000000000000000000000000000000000000000000000"
+#define GCM_NONCE "cafebabefacedbaddecaf888"
+#define GCM_60                                                                                         \
+	"d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b525" \
+	"b16aedf5aa0de657ba637b39"
+
+/* key, nonce, AAD, plaintext, ciphertext and tag: test cases 13 to 16 */
+static const char *const gcm_vectors[][5] = {
+	{GCM_ZERO_KEY, "000000000000000000000000", "", "", "530f8afbc74536b9a963b4f1c4cb738b"},
+	{GCM_ZERO_KEY, "000000000000000000000000", "", "00000000000000000000000000000000",
+	 "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919"},
+	{GCM_KEY, GCM_NONCE, "", GCM_60 "1aafd255",
+	 "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838"
+	 "c5f61e6393ba7a0abcc9f662898015adb094dac5d93471bdec1a502270e3cc6c"},
+	{GCM_KEY, GCM_NONCE, "feedfacedeadbeeffeedfacedeadbeefabaddad2", GCM_60,
+	 "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838"
+	 "c5f61e6393ba7a0abcc9f66276fc6ece0f4e1768cddf8853bb2d551b"},
+};
+
+static const uint8_t key[32] = "patient key of thirty-two bytes";
+static const uint8_t other_key[32] = "patient key of thirty-two bytez";
+static const ApmKeyId key_id = {{1, 2, 3, 4, 5, 6, 7, 8}};
+static const ApmKeyId other_id = {{1, 2, 3, 4, 5, 6, 7, 9}};
+static const ApmUuid rid = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
+static const ApmUuid other_rid = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17}};
+
+static void
+test_gcm_vectors(void)
+{
+	for (size_t i = 0; i < sizeof(gcm_vectors) / sizeof(gcm_vectors[0]); i++)
+	{
+		ApmSlice k = check_unhex(gcm_vectors[i][0]);
+		ApmSlice nonce = check_unhex(gcm_vectors[i][1]);
+		ApmSlice aad = check_unhex(gcm_vectors[i][2]);
+		ApmSlice plain = check_unhex(gcm_vectors[i][3]);
+		uint8_t sealed[96];
+		uint8_t opened[96];
+		bool refused = true;
+
+		CHECK_OK(apm_gcm_seal(k.data, nonce.data, aad, plain, sealed));
+		CHECK_HEX(sealed, plain.len + 16, gcm_vectors[i][4]);
+		CHECK_OK(apm_gcm_open(k.data, nonce.data, aad, APM_SLICE(sealed, plain.len + 16), opened));
+		CHECK(memcmp(opened, plain.data, plain.len) == 0);
+
+		/* each bit counts, and what does not open leaves no plaintext */
+		for (size_t bit = 0; bit < 8 * (plain.len + 16); bit++)
+		{
+			sealed[bit / 8] ^= (uint8_t) (1 << bit % 8);
+			memset(opened, 0x55, sizeof(opened));
+			refused = refused && apm_gcm_open(k.data, nonce.data, aad, APM_SLICE(sealed, plain.len + 16),
+											  opened) == APM_ERR_OPEN;
+			for (size_t at = 0; at < plain.len; at++)
+				refused = refused && opened[at] == 0;
+			sealed[bit / 8] ^= (uint8_t) (1 << bit % 8);
+		}
+		/* a tag of 0 to 15 bytes is none */
+		for (size_t len = 0; len < 16; len++)
+			refused = refused &&
+					  apm_gcm_open(k.data, nonce.data, aad, APM_SLICE(sealed, len), opened) == APM_ERR_OPEN;
+		CHECK(refused);
+	}
+}
+
+/* Encrypting where the text lies gives the same. */
+static void
+test_gcm_in_place(void)
+{
+	ApmSlice k = check_unhex(GCM_KEY);
+	ApmSlice nonce = check_unhex(GCM_NONCE);
+	ApmSlice plain = check_unhex(GCM_60);
+	uint8_t bytes[76];
+
+	memcpy(bytes, plain.data, plain.len);
+	CHECK_OK(apm_gcm_seal(k.data, nonce.data, (ApmSlice){NULL, 0}, APM_SLICE(bytes, 60), bytes));
+	CHECK(memcmp(bytes, plain.data, 60) != 0);
+	CHECK_OK(apm_gcm_open(k.data, nonce.data, (ApmSlice){NULL, 0}, APM_SLICE(bytes, 76), bytes));
+	CHECK(memcmp(bytes, plain.data, 60) == 0);
+}
+
+static void
+round_trip(const uint8_t *text, size_t len, size_t want_body)
+{
+	ApmBuf sealed = {0};
+	ApmBuf opened = {.secret = true};
+
+	apm_put_raw(&sealed, "before", 6);
+	CHECK_OK(apm_record_seal(key, &key_id, &rid, TEXT("apid"), APM_SLICE(text, len), &sealed));
+	CHECK(sealed.len == 6 + OVERHEAD + want_body);
+	CHECK(memcmp(sealed.data, "beforeR\x01", 8) == 0);
+	apm_put_raw(&opened, "before", 6);
+	CHECK_OK(apm_record_open(key, &key_id, &rid, TEXT("apid"), APM_SLICE(sealed.data + 6, sealed.len - 6),
+							 &opened));
+	CHECK(opened.len == 6 + len && (len == 0 || memcmp(opened.data + 6, text, len) == 0));
+	apm_buf_reset(&sealed);
+	apm_buf_reset(&opened);
+}
+
+static void
+test_lengths(void)
+{
+	const size_t ten_mb = 10 * 1024 * 1024;
+	uint8_t *text = calloc(1, ten_mb);
+	ApmBuf male = {0};
+	ApmBuf female = {0};
+
+	for (size_t i = 0; i < ten_mb; i++)
+		text[i] = (uint8_t) (i * 7);
+	round_trip(text, 0, 256);
+	round_trip(text, 1, 256);
+	round_trip(text, 251, 256);
+	round_trip(text, 252, 256);
+	round_trip(text, 253, 512);
+	round_trip(text, 508, 512);
+	round_trip(text, 509, 768);
+	round_trip(text, ten_mb, ten_mb + 256);
+	free(text);
+
+	CHECK_OK(apm_record_seal(key, &key_id, &rid, TEXT("apid"), TEXT("Male"), &male));
+	CHECK_OK(apm_record_seal(key, &key_id, &rid, TEXT("apid"), TEXT("Female"), &female));
+	CHECK(male.len == female.len);
+	apm_buf_reset(&male);
+	apm_buf_reset(&female);
+	CHECK_STATUS(apm_record_seal(key, &key_id, &rid, TEXT("apid"),
+								 (ApmSlice){(const uint8_t *) "", (size_t) APM_TEXT_MAX + 1}, &male),
+				 APM_ERR_RANGE);
+	CHECK(male.len == 0);
+}
+
+/* Is it refused, and is out left as it was? */
+static bool
+record_refused(const uint8_t *k, const ApmKeyId *id, const ApmUuid *r, ApmSlice apid, ApmSlice sealed)
+{
+	ApmBuf out = {.secret = true};
+	bool refused;
+
+	apm_put_u8(&out, 'x');
+	refused = apm_record_open(k, id, r, apid, sealed, &out) == APM_ERR_OPEN && out.len == 1;
+	apm_buf_reset(&out);
+	return refused;
+}
+
+static void
+test_record_refusals(void)
+{
+	ApmBuf sealed = {0};
+	ApmBuf longer = {0};
+	ApmSlice all;
+	bool refused = true;
+
+	CHECK_OK(apm_record_seal(key, &key_id, &rid, TEXT("apid"), TEXT("Seasonal fever"), &sealed));
+	all = APM_SLICE(sealed.data, sealed.len);
+	CHECK(record_refused(other_key, &key_id, &rid, TEXT("apid"), all));
+	CHECK(record_refused(key, &other_id, &rid, TEXT("apid"), all));
+	CHECK(record_refused(key, &key_id, &other_rid, TEXT("apid"), all));
+	CHECK(record_refused(key, &key_id, &rid, TEXT("apie"), all));
+	CHECK(record_refused(key, &key_id, &rid, TEXT("api"), all));
+	CHECK(record_refused(key, &key_id, &rid, TEXT(""), all));
+
+	/* tag, version, key id, commitment, nonce, ciphertext, tag: every bit of them */
+	for (size_t bit = 0; bit < 8 * sealed.len; bit++)
+	{
+		sealed.data[bit / 8] ^= (uint8_t) (1 << bit % 8);
+		refused = refused && record_refused(key, &key_id, &rid, TEXT("apid"), all);
+		sealed.data[bit / 8] ^= (uint8_t) (1 << bit % 8);
+	}
+	CHECK(refused);
+	for (size_t len = 0; len < sealed.len; len++)
+		refused = refused && record_refused(key, &key_id, &rid, TEXT("apid"), APM_SLICE(sealed.data, len));
+	CHECK(refused);
+	apm_put_raw(&longer, sealed.data, sealed.len);
+	apm_put_u8(&longer, 0);
+	CHECK(record_refused(key, &key_id, &rid, TEXT("apid"), APM_SLICE(longer.data, longer.len)));
+	apm_buf_reset(&longer);
+	apm_buf_reset(&sealed);
+}
+
+/* A record does not open as a profile, nor one version of a profile as another. */
+static void
+test_profile(void)
+{
+	ApmBuf sealed = {0};
+	ApmBuf out = {.secret = true};
+	ApmSlice all;
+
+	CHECK_OK(apm_profile_seal(key, &key_id, TEXT("apid"), 2, TEXT("Ahmed"), &sealed));
+	all = APM_SLICE(sealed.data, sealed.len);
+	CHECK_OK(apm_profile_open(key, &key_id, TEXT("apid"), 2, all, &out));
+	CHECK(out.len == 5 && memcmp(out.data, "Ahmed", 5) == 0);
+	CHECK_STATUS(apm_profile_open(key, &key_id, TEXT("apid"), 1, all, &out), APM_ERR_OPEN);
+	CHECK_STATUS(apm_profile_open(key, &key_id, TEXT("apix"), 2, all, &out), APM_ERR_OPEN);
+	CHECK_STATUS(apm_profile_open(other_key, &key_id, TEXT("apid"), 2, all, &out), APM_ERR_OPEN);
+	CHECK_STATUS(apm_record_open(key, &key_id, &rid, TEXT("apid"), all, &out), APM_ERR_OPEN);
+	CHECK(out.len == 5);
+	apm_buf_reset(&sealed);
+	apm_buf_reset(&out);
+}
+
+/*
+ * A sealer that writes a good tag over a plaintext of another form: a length beyond it, more
+ * padding than there must be, padding that is not zeros.
+ */
+static void
+test_padding_refusals(void)
+{
+	static const struct
+	{
+		uint32_t len;
+		size_t body;
+		uint8_t last;
+		ApmStatus want;
+	} cases[] = {
+		{3, 256, 0, APM_OK},
+		{3, 256, 1, APM_ERR_OPEN},
+		{3, 512, 0, APM_ERR_OPEN},
+		{253, 256, 0, APM_ERR_OPEN},
+		{252, 256, 9, APM_OK},
+		{UINT32_MAX, 256, 0, APM_ERR_OPEN},
+		{UINT32_MAX - 3, 256, 0, APM_ERR_OPEN},
+		{3, 255, 0, APM_ERR_OPEN},
+		{0, 0, 0, APM_ERR_OPEN},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		ApmBuf sealed = {0};
+		ApmBuf aad = {0};
+		ApmBuf out = {.secret = true};
+		uint8_t body[512] = {0};
+		uint8_t derived[64];
+
+		/* head, commitment and nonce of an honest seal of the same key and salt */
+		CHECK_OK(apm_padded_seal(key, &key_id, TEXT("salt"), TEXT("context"), TEXT(""), &sealed));
+		for (int at = 0; at < 4; at++)
+			body[at] = (uint8_t) (cases[i].len >> (24 - 8 * at));
+		if (cases[i].body > 0)
+			body[cases[i].body - 1] = cases[i].last;
+		apm_put_raw(&aad, sealed.data, 10);
+		apm_put_raw(&aad, "context", 7);
+		sealed.len = 54;
+		CHECK(apm_buf_reserve(&sealed, sizeof(body) + 16));
+		CHECK_OK(apm_hkdf_sha256(key, 32, "salt", 4, "apm padded seal", 15, derived, sizeof(derived)));
+		CHECK(memcmp(derived + 32, sealed.data + 10, 32) == 0);
+		CHECK_OK(apm_gcm_seal(derived, sealed.data + 42, APM_SLICE(aad.data, aad.len),
+							  APM_SLICE(body, cases[i].body), sealed.data + 54));
+		sealed.len = 54 + cases[i].body + 16;
+		CHECK_STATUS(apm_padded_open(key, &key_id, TEXT("salt"), TEXT("context"),
+									 APM_SLICE(sealed.data, sealed.len), &out),
+					 cases[i].want);
+		CHECK(out.len == (cases[i].want == APM_OK ? cases[i].len : 0));
+		apm_buf_reset(&sealed);
+		apm_buf_reset(&aad);
+		apm_buf_reset(&out);
+	}
+}
+
+static void
+test_key_wrap(void)
+{
+	uint8_t wrapped[APM_WRAPPED_KEY_LEN];
+	uint8_t again[APM_WRAPPED_KEY_LEN];
+	uint8_t out[32];
+	bool refused = true;
+
+	CHECK_OK(apm_key_wrap(other_key, 3, TEXT("apid"), key, wrapped));
+	CHECK_OK(apm_key_wrap(other_key, 3, TEXT("apid"), key, again));
+	CHECK(memcmp(wrapped, again, sizeof(wrapped)) != 0);
+	CHECK_OK(apm_key_unwrap(other_key, 3, TEXT("apid"), wrapped, out));
+	CHECK(memcmp(out, key, 32) == 0);
+	CHECK_STATUS(apm_key_unwrap(key, 3, TEXT("apid"), wrapped, out), APM_ERR_OPEN);
+	CHECK_STATUS(apm_key_unwrap(other_key, 2, TEXT("apid"), wrapped, out), APM_ERR_OPEN);
+	CHECK_STATUS(apm_key_unwrap(other_key, 3, TEXT("apie"), wrapped, out), APM_ERR_OPEN);
+	for (size_t bit = 0; bit < 8 * sizeof(wrapped); bit++)
+	{
+		wrapped[bit / 8] ^= (uint8_t) (1 << bit % 8);
+		refused = refused && apm_key_unwrap(other_key, 3, TEXT("apid"), wrapped, out) == APM_ERR_OPEN;
+		wrapped[bit / 8] ^= (uint8_t) (1 << bit % 8);
+	}
+	CHECK(refused);
+}
+
+static void
+test_key_id(void)
+{
+	ApmKeyId id;
+
+	/* echo -n "apm key id" | openssl dgst -sha256 -mac hmac, key 00 01 ... 1f */
+	CHECK_OK(apm_secret_key_id(
+		check_unhex("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f").data, &id));
+	CHECK_HEX(id.bytes, 8, "84bdf6cd1a13ec22");
+}
+
+static ApmStatus
+record_body(void)
+{
+	ApmBuf sealed = {0};
+	ApmBuf opened = {.secret = true};
+	ApmStatus status = apm_record_seal(key, &key_id, &rid, TEXT("apid"), TEXT("text"), &sealed);
+
+	if (status == APM_OK)
+		status =
+			apm_record_open(key, &key_id, &rid, TEXT("apid"), APM_SLICE(sealed.data, sealed.len), &opened);
+	apm_buf_reset(&sealed);
+	apm_buf_reset(&opened);
+	return status;
+}
+
+static ApmStatus
+profile_body(void)
+{
+	ApmBuf sealed = {0};
+	ApmBuf opened = {.secret = true};
+	ApmStatus status = apm_profile_seal(key, &key_id, TEXT("apid"), 1, TEXT("text"), &sealed);
+
+	if (status == APM_OK)
+		status = apm_profile_open(key, &key_id, TEXT("apid"), 1, APM_SLICE(sealed.data, sealed.len), &opened);
+	apm_buf_reset(&sealed);
+	apm_buf_reset(&opened);
+	return status;
+}
+
+static ApmStatus
+wrap_body(void)
+{
+	uint8_t wrapped[APM_WRAPPED_KEY_LEN];
+	uint8_t out[32];
+	ApmStatus status = apm_key_wrap(key, 1, TEXT("apid"), other_key, wrapped);
+
+	if (status == APM_OK)
+		status = apm_key_unwrap(key, 1, TEXT("apid"), wrapped, out);
+	return status;
+}
+
+int
+main(void)
+{
+	test_gcm_vectors();
+	test_gcm_in_place();
+	test_lengths();
+	test_record_refusals();
+	test_profile();
+	test_padding_refusals();
+	test_key_wrap();
+	test_key_id();
+	CHECK_EACH_ALLOCATION(record_body);
+	CHECK_EACH_ALLOCATION(profile_body);
+	CHECK_EACH_ALLOCATION(wrap_body);
+	return check_summary();
+}
