@@ -68,6 +68,9 @@ foreach my $sql ('SELECT * FROM apm_keygen()', 'SELECT * FROM apm_keys()', 'SELE
 {
 	fails_with($node, 'clinic', $sql, '42501', qr/permission denied/, "a stranger may not: $sql", 'stranger');
 }
+$node->safe_psql('clinic', 'GRANT EXECUTE ON FUNCTION apm_keygen() TO stranger');
+fails_with($node, 'clinic', 'SELECT apm_keygen()', '42501', qr/permission denied to make keys/,
+	'nor with a grant that somebody gave by mistake', 'stranger');
 is(query($node, 'clinic', 'SELECT count(*) FROM apm.key', 'boss'), '9', 'apm_admin may list keys');
 is(query($node, 'clinic', 'SELECT count(*) FROM apm_keygen()', 'boss'), '9', 'and make them');
 fails_with($node, 'clinic', 'SHOW apm.key_directory', '42501', qr/permission denied|must be superuser/,
