@@ -50,7 +50,7 @@ include test/modules.mk
 # Everything, from nothing.  Installing may need more rights than building.
 test:
 	scripts/packages
-	$(MAKE) all
+	$(MAKE) -j$$(nproc) all
 	$(MAKE) install-for-test
 	scripts/test
 
@@ -77,7 +77,7 @@ fuzz:
 
 demo:
 	scripts/packages
-	$(MAKE) all
+	$(MAKE) -j$$(nproc) all
 	$(MAKE) install-for-test
 	scripts/as-postgres scripts/demo
 
