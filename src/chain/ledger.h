@@ -1,0 +1,65 @@
+/*
+ * ledger.h
+ *	  The ledger's tables as C sees them.  For this room; others use chain.h.
+ *
+ * Everything here expects a transaction with SPI connected inside apm_privileged and
+ * raises errors.
+ */
+#ifndef APM_CHAIN_LEDGER_H
+#define APM_CHAIN_LEDGER_H
+
+#include "postgres.h"
+
+#include "chain/chain.h"
+
+/* The last block, and the frontier of the tree over all block hashes including its own. */
+typedef struct ApmTip
+{
+	ApmHeader header;
+	ApmDigest hash;
+	ApmFrontier frontier;
+} ApmTip;
+
+/* False when there is no block yet. */
+extern bool apm_ledger_tip(ApmTip *out);
+
+/* Enters a block hash into the frontier of the tree over all block hashes. */
+extern void apm_history_append(ApmFrontier *frontier, const ApmDigest *hash);
+
+/* A block with everything that the ledger keeps of it. */
+typedef struct ApmNewBlock
+{
+	ApmHeader header;
+	uint8 encoded[APM_HEADER_LEN];
+	ApmDigest hash;
+	ApmSignature signature;
+	ApmFrontier earlier; /* over the hashes of all blocks before this one */
+	int n;
+	ApmEntry *entries;
+	ApmOpened *opened; /* one for each entry */
+} ApmNewBlock;
+
+/*
+ * Appends the block, its leaves, its bodies and the state derived from them, and moves
+ * the tip, in the caller's transaction.  The guards judge the block once more.
+ */
+extern void apm_ledger_append(const ApmNewBlock *block);
+
+/* Does the ledger keep this entry's transaction?  Valid ones, and queries whatever became of them. */
+extern bool apm_ledger_keeps_body(const ApmEntry *entry);
+
+/*
+ * A contract state in that memory context, with the chain's members and policies; while
+ * the chain has no members yet it is empty.
+ */
+extern ApmContractState *apm_state_new(MemoryContext context, const ApmDigest *chain);
+
+/*
+ * Loads, into the state and its memory context, what the ledger says about the needs of n transactions as of just before a block
+ * of that height.  Of a patient that is the current profile version, also for an older
+ * height: whoever evaluates the past enters the version of then afterwards.
+ */
+extern void apm_state_load(ApmContractState *state, MemoryContext context, const ApmNeeds *needs, int n,
+						   uint64 height);
+
+#endif /* APM_CHAIN_LEDGER_H */

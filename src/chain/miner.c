@@ -1,0 +1,216 @@
+/*
+ * miner.c
+ *	  The chain's worker: pool rows become a block.
+ *
+ * A turn makes at most one block, in steps of which none holds a transaction open while
+ * something slow happens:
+ *
+ *		look		may this node mine, and is there a block to be completed?
+ *		judge		take a batch from the pool, give verdicts (committed lazily: a crash
+ *					only means that the same rows are judged again)
+ *		mine		search the nonce, outside any transaction
+ *		publish		signing.c
+ *
+ * Rows that cannot be opened are put aside by the pool.  An error while a batch is judged
+ * may come from a single row, too (storage that is damaged, say); then batches shrink to
+ * one row until the one that fails is found and blamed for it.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "apm_errors.h"
+#include "chain/make.h"
+#include "chain/node.h"
+#include "chain/signing.h"
+#include "worker/worker.h"
+
+extern void apm_miner_main(Datum main_arg) pg_attribute_noreturn();
+
+/* How many rows the next batch may have; less after an error. */
+static int batch_limit = APM_BATCH_ROWS;
+
+/* What a turn looks at before it does anything. */
+typedef struct ApmSituation
+{
+	ApmChainIdentity identity;
+	ApmTip tip;
+	ApmCandidate candidate;
+	bool has_candidate;
+} ApmSituation;
+
+static ApmRefusal
+read_situation(ApmSituation *s, MemoryContext context)
+{
+	ApmRefusal why;
+
+	apm_turn_begin("looking at the chain");
+	why = apm_node_check(&s->identity);
+	if (why == APM_REFUSAL_NONE && !apm_ledger_tip(&s->tip))
+		why = APM_REFUSAL_LOADED;
+	if (why == APM_REFUSAL_NONE)
+		s->has_candidate = apm_candidate_read(&s->candidate, context);
+	apm_turn_commit_async();
+	return why;
+}
+
+/*
+ * Brings the ledger to where the sign-state says it is.  *advanced: a block was completed,
+ * so what was read before is old.
+ */
+static ApmRefusal
+settle(ApmSituation *s, MemoryContext context, bool *advanced)
+{
+	ApmRefusal why;
+
+	*advanced = false;
+	switch (apm_signing_look(&s->identity.chain, &s->tip, s->has_candidate ? &s->candidate : NULL, &why))
+	{
+		case APM_SIGNING_REFUSED:
+			break;
+		case APM_SIGNING_COMPLETE:
+			*advanced = apm_signing_complete(&s->identity, &s->tip, &s->candidate, context);
+			if (!*advanced)
+				why = APM_REFUSAL_ROLLED_BACK;
+			break;
+		case APM_SIGNING_GO_ON:
+			if (s->has_candidate)
+			{
+				apm_turn_begin("dropping a block that was not signed");
+				apm_candidate_drop();
+				apm_turn_commit();
+			}
+			break;
+	}
+	return why;
+}
+
+/* Takes and judges a batch in a transaction of its own; returns how many pool rows it looked at. */
+static int
+judge_batch(ApmBatch *batch, const ApmSituation *s)
+{
+	int looked;
+
+	apm_turn_begin("judging transactions");
+	looked = apm_pool_take(batch, batch_limit);
+	if (batch->n > 0)
+	{
+		batch->time_us = apm_block_time(&s->tip.header, batch->opened, batch->n);
+		apm_contract_judge(batch, &s->identity.chain);
+	}
+	apm_turn_commit_async();
+	return looked;
+}
+
+/* Can this error have come from what a row contains, rather than from the server's condition? */
+static bool
+may_be_the_row(int code)
+{
+	switch (ERRCODE_TO_CATEGORY(code))
+	{
+		case ERRCODE_DATA_EXCEPTION:
+		case ERRCODE_INTERNAL_ERROR:
+		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:
+		case ERRCODE_TO_CATEGORY(ERRCODE_APM_CANNOT_OPEN):
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* After an error in a batch, inside PG_CATCH: makes the next one smaller, or blames the only row, or gives up. */
+static void
+narrow_down(MemoryContext context)
+{
+	ErrorData *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	if (!may_be_the_row(error->sqlerrcode) || error->sqlerrcode == ERRCODE_APM_KEY_MISSING ||
+		error->sqlerrcode == ERRCODE_APM_KEY_REFUSED)
+		PG_RE_THROW();
+	FlushErrorState();
+	apm_turn_abort();
+	ereport(LOG, (errcode(error->sqlerrcode), errmsg("a batch of the pool could not be judged: %s", error->message)));
+	if (batch_limit > 1)
+		batch_limit = 1;
+	else
+	{
+		apm_turn_begin("putting a transaction aside");
+		apm_pool_blame_oldest("an error while it was judged");
+		apm_turn_commit();
+	}
+}
+
+/* False if the batch failed; the next turn tries another one. */
+static bool
+try_batch(ApmBatch *batch, const ApmSituation *s, int *looked)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool good = true;
+
+	PG_TRY();
+	{
+		*looked = judge_batch(batch, s);
+	}
+	PG_CATCH();
+	{
+		narrow_down(context);
+		good = false;
+	}
+	PG_END_TRY();
+	return good;
+}
+
+static void
+make_block(const ApmBatch *batch, const ApmSituation *s)
+{
+	ApmNewBlock block;
+
+	apm_block_fill(&block, &s->identity, &s->tip, batch);
+	apm_turn_activity("mining");
+	apm_block_mine(&block);
+	apm_signing_publish(&block);
+}
+
+static int
+turn(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ApmSituation *s = palloc0(sizeof(ApmSituation));
+	ApmBatch batch = {.context = context};
+	ApmRefusal why = read_situation(s, context);
+	bool advanced = false;
+	int looked = 0;
+
+	if (why == APM_REFUSAL_NONE)
+		why = settle(s, context, &advanced);
+	apm_refusal_set(why);
+	if (why != APM_REFUSAL_NONE)
+		return APM_TURN_IDLE;
+	if (advanced)
+		return APM_TURN_AGAIN;
+
+	batch.height = s->tip.header.height + 1;
+	if (!try_batch(&batch, s, &looked))
+		return APM_TURN_AGAIN;
+	if (batch.n > 0)
+	{
+		make_block(&batch, s);
+		batch_limit = Min(2 * batch_limit, APM_BATCH_ROWS);
+	}
+	return looked > 0 ? APM_TURN_AGAIN : APM_TURN_IDLE;
+}
+
+void
+apm_miner_main(Datum main_arg)
+{
+	static const ApmWorkerDesc desc = {
+		.kind = APM_WORKER_MINER,
+		.turn = turn,
+	};
+
+	apm_worker_run(&desc, main_arg);
+}

@@ -1,0 +1,65 @@
+/*
+ * node.c
+ *	  May this database's node mine and serve reads?
+ *
+ * Asked at the start of every turn, so it costs a few index look-ups and no more, and an
+ * operator's remedy takes effect with the next turn.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+
+#include "apm_errors.h"
+#include "apm_sql.h"
+#include "chain/guard.h"
+#include "chain/node.h"
+#include "keys/keyring.h"
+
+/*
+ * The chain's key to open, the network server's to answer it, and the node's to sign:
+ * the very one that the chain knows this node by.
+ */
+static bool
+has_keys(const ApmChainIdentity *identity)
+{
+	ApmDigest id;
+
+	if (!apm_key_have_private(APM_PAIR_PB) || !apm_key_have_public(APM_PAIR_NS) ||
+		!apm_key_have_signer(APM_SIGN_NODE))
+		return false;
+	apm_ec_id(apm_key_signer(APM_SIGN_NODE), &id);
+	return memcmp(&id, &identity->node, sizeof(id)) == 0;
+}
+
+static bool
+has_load_notice(void)
+{
+	static ApmStatement get = {"SELECT FROM ONLY apm.load_notice AS n LIMIT 1"};
+
+	return apm_run(&get, NULL) > 0;
+}
+
+/* A chain without a tip is a restore that has not come to its end. */
+static bool
+has_tip(void)
+{
+	static ApmStatement get = {"SELECT FROM ONLY apm.tip AS t"};
+
+	return apm_run(&get, NULL) > 0;
+}
+
+ApmRefusal
+apm_node_check(ApmChainIdentity *identity)
+{
+	if (RecoveryInProgress())
+		return APM_REFUSAL_STANDBY;
+	if (!apm_chain_read(identity))
+		return APM_REFUSAL_NO_CHAIN;
+	if (!apm_guards_stand())
+		return APM_REFUSAL_GUARD;
+	if (has_load_notice() || !has_tip())
+		return APM_REFUSAL_LOADED;
+	if (!has_keys(identity))
+		return APM_REFUSAL_NO_KEY;
+	return APM_REFUSAL_NONE;
+}

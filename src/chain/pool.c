@@ -1,0 +1,251 @@
+/*
+ * pool.c
+ *	  The pool: sealed transactions that are in no block yet.
+ *
+ * Whoever has the chain's public key can make a sealed row, so a row may be anything.
+ * What can be opened and is a signed transaction is the contract's to judge, however
+ * wrong it is; the rest is poison: nobody can say whose it is or what it means, and it
+ * must not keep the others waiting.  A row is tried a few times, since a key may be on
+ * its way, and then goes to the quarantine as it is.
+ *
+ * A row whose Tid the ledger has is the same transaction once more, because a Tid is
+ * computed from its transaction; it came back when its sender could not know whether it
+ * had arrived.  It is dropped without a verdict.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type_d.h"
+#include "utils/memutils.h"
+
+#include "apm_errors.h"
+#include "apm_sql.h"
+#include "chain/batch.h"
+#include "keys/keyring.h"
+#include "worker/worker.h"
+
+#define POOL_TRIES 3
+
+void
+apm_pool_put(const ApmUuid *tids, const ApmSlice *pts, int n)
+{
+	static ApmStatement put = {
+		"INSERT INTO apm.pool (tid, pt, received_at)"
+		" SELECT u.tid, u.pt, pg_catalog.clock_timestamp() FROM pg_catalog.unnest($1, $2) AS u (tid, pt)"
+		" WHERE NOT EXISTS (SELECT FROM ONLY apm.leaf AS l WHERE l.tid = u.tid)"
+		" ON CONFLICT (tid) DO NOTHING",
+		2,
+		{UUIDARRAYOID, BYTEAARRAYOID},
+	};
+	Datum args[2];
+
+	if (n == 0)
+		return;
+	args[0] = apm_uuid_array(tids, n);
+	args[1] = apm_bytea_array(pts, n);
+	apm_run(&put, args);
+	apm_wake_at_commit(APM_WORKER_MINER);
+}
+
+/*
+ * The seqs of the oldest rows, within the bounds of a batch; those that the ledger has
+ * are dropped.  *looked is how many rows there were in either way.
+ */
+static int
+choose_rows(int64 *seqs, int limit, int *looked)
+{
+	static ApmStatement oldest = {
+		"SELECT p.seq, pg_catalog.octet_length(p.pt)::pg_catalog.int8, EXISTS ("
+		"SELECT FROM ONLY apm.leaf AS l WHERE l.tid = p.tid)"
+		" FROM ONLY apm.pool AS p ORDER BY p.seq LIMIT $1",
+		1,
+		{INT4OID},
+	};
+	static ApmStatement drop = {
+		"DELETE FROM ONLY apm.pool AS p WHERE p.seq = ANY ($1)",
+		1,
+		{INT8ARRAYOID},
+	};
+	Datum args[] = {Int32GetDatum(limit)};
+	uint64 rows = apm_run(&oldest, args);
+	int64 *known = palloc_array(int64, Max(rows, 1));
+	int64 bytes = 0;
+	int nknown = 0;
+	int n = 0;
+
+	for (uint64 row = 0; row < rows; row++)
+	{
+		if (apm_row_bool(row, 3))
+		{
+			known[nknown++] = apm_row_int8(row, 1);
+			continue;
+		}
+		bytes += apm_row_int8(row, 2);
+		if (n > 0 && bytes > APM_BATCH_BYTES)
+			break;
+		seqs[n++] = apm_row_int8(row, 1);
+	}
+	if (nknown > 0)
+	{
+		Datum gone[] = {apm_int8_array(known, nknown)};
+
+		apm_run(&drop, gone);
+	}
+	*looked = n + nknown;
+	return n;
+}
+
+/*
+ * Opens a pool row into the batch's memory.  False if it is poison: it does not open, is
+ * not a signed transaction, or carries another Tid than the row says.
+ */
+static bool
+open_row(ApmBatch *batch, ApmOpener *opener, ApmSlice pt, const ApmUuid *tid, ApmOpened *out)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	ApmBuf plain = {.secret = true};
+	ApmStatus status;
+	bool good;
+
+	status = apm_opener_open(opener, pt, &plain);
+	if (status == APM_OK)
+		status = apm_open_signed(APM_SLICE(plain.data, plain.len), out);
+	if (status == APM_ERR_MEMORY)
+		apm_raise(status, "open a transaction of the pool");
+	good = status == APM_OK && memcmp(&out->tid, tid, sizeof(ApmUuid)) == 0;
+	if (!good)
+		apm_buf_reset(&plain);
+	MemoryContextSwitchTo(old);
+	return good;
+}
+
+static void
+batch_reserve(ApmBatch *batch, int n)
+{
+	batch->n = 0;
+	batch->seqs = MemoryContextAlloc(batch->context, sizeof(int64) * Max(n, 1));
+	batch->opened = MemoryContextAllocHuge(batch->context, sizeof(ApmOpened) * Max(n, 1));
+	batch->entries = MemoryContextAllocZero(batch->context, sizeof(ApmEntry) * Max(n, 1));
+}
+
+/* Counts a failure of these rows; those that failed often enough leave the pool for the quarantine. */
+static void
+blame_rows(const int64 *seqs, int n, const char *reason)
+{
+	static ApmStatement count = {
+		"UPDATE ONLY apm.pool AS p SET tries = p.tries + 1 WHERE p.seq = ANY ($1)",
+		1,
+		{INT8ARRAYOID},
+	};
+	static ApmStatement put_aside = {
+		"WITH gone AS (DELETE FROM ONLY apm.pool AS p WHERE p.seq = ANY ($1) AND p.tries >= $2"
+		" RETURNING p.tid, p.pt)"
+		" INSERT INTO apm.quarantine (stage, tid, reason, content)"
+		" SELECT 'pool', g.tid, $3, g.pt FROM gone AS g",
+		3,
+		{INT8ARRAYOID, INT4OID, TEXTOID},
+	};
+	Datum args[3];
+
+	args[0] = apm_int8_array(seqs, n);
+	args[1] = Int32GetDatum(POOL_TRIES);
+	args[2] = apm_text_datum(APM_SLICE(reason, strlen(reason)));
+	apm_run(&count, args);
+	apm_run(&put_aside, args);
+}
+
+void
+apm_pool_blame_oldest(const char *reason)
+{
+	static ApmStatement oldest = {"SELECT p.seq FROM ONLY apm.pool AS p ORDER BY p.seq LIMIT 1"};
+
+	if (apm_run(&oldest, NULL) > 0)
+	{
+		int64 seq = apm_row_int8(0, 1);
+
+		blame_rows(&seq, 1, reason);
+	}
+}
+
+int
+apm_pool_take(ApmBatch *batch, int limit)
+{
+	static ApmStatement get = {
+		"SELECT p.seq, p.tid, p.pt FROM ONLY apm.pool AS p WHERE p.seq = ANY ($1) ORDER BY p.seq",
+		1,
+		{INT8ARRAYOID},
+	};
+	int64 seqs[APM_BATCH_ROWS];
+	int64 poison[APM_BATCH_ROWS];
+	int npoison = 0;
+	int looked;
+	int n = choose_rows(seqs, Min(limit, APM_BATCH_ROWS), &looked);
+	Datum args[] = {apm_int8_array(seqs, n)};
+	uint64 rows = n > 0 ? apm_run(&get, args) : 0;
+	ApmOpener *opener = n > 0 ? apm_key_opener(APM_PAIR_PB) : NULL;
+	MemoryContext detoasted = AllocSetContextCreate(CurrentMemoryContext, "apm pool row", ALLOCSET_DEFAULT_SIZES);
+
+	batch_reserve(batch, (int) rows);
+	for (uint64 row = 0; row < rows; row++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(detoasted);
+		ApmUuid tid;
+
+		apm_row_uuid(row, 2, &tid);
+		if (open_row(batch, opener, apm_row_bytea(row, 3), &tid, &batch->opened[batch->n]))
+			batch->seqs[batch->n++] = apm_row_int8(row, 1);
+		else
+			poison[npoison++] = apm_row_int8(row, 1);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(detoasted);
+	}
+	MemoryContextDelete(detoasted);
+	if (npoison > 0)
+		blame_rows(poison, npoison, "cannot be opened, or is not a signed transaction");
+	return looked;
+}
+
+bool
+apm_pool_take_again(ApmBatch *batch, const ApmEntry *entries, int n)
+{
+	static ApmStatement get = {
+		"SELECT p.seq, p.tid, p.pt FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (tid, ordinality)"
+		" JOIN ONLY apm.pool AS p ON p.tid = u.tid ORDER BY u.ordinality",
+		1,
+		{UUIDARRAYOID},
+	};
+	ApmUuid *tids = palloc_array(ApmUuid, Max(n, 1));
+	ApmOpener *opener = apm_key_opener(APM_PAIR_PB);
+	Datum args[1];
+
+	for (int i = 0; i < n; i++)
+		tids[i] = entries[i].tid;
+	args[0] = apm_uuid_array(tids, n);
+	if (apm_run(&get, args) != (uint64) n)
+		return false;
+	batch_reserve(batch, n);
+	for (int i = 0; i < n; i++)
+	{
+		if (!open_row(batch, opener, apm_row_bytea(i, 3), &tids[i], &batch->opened[i]))
+			return false;
+		batch->seqs[i] = apm_row_int8(i, 1);
+	}
+	batch->n = n;
+	return true;
+}
+
+void
+apm_pool_remove(const ApmEntry *entries, int n)
+{
+	static ApmStatement remove = {
+		"DELETE FROM ONLY apm.pool AS p WHERE p.tid = ANY ($1)",
+		1,
+		{UUIDARRAYOID},
+	};
+	ApmUuid *tids = palloc_array(ApmUuid, Max(n, 1));
+	Datum args[1];
+
+	for (int i = 0; i < n; i++)
+		tids[i] = entries[i].tid;
+	args[0] = apm_uuid_array(tids, n);
+	apm_run(&remove, args);
+}
