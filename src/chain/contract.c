@@ -182,13 +182,13 @@ read_entry(uint64 row, ApmEntry *out)
 void
 apm_contract_judge(ApmBatch *batch, const ApmDigest *chain)
 {
-	static ApmStatement clear = {"DELETE FROM ONLY apm.verdict"};
+	static ApmStatement clear = {.sql = "DELETE FROM ONLY apm.verdict"};
 	static ApmStatement put = {
-		"INSERT INTO apm.verdict (seq, pt)"
+		.sql = "INSERT INTO apm.verdict (seq, pt)"
 		" SELECT p.seq, p.pt FROM ONLY apm.pool AS p WHERE p.seq = ANY ($1) ORDER BY p.seq"
 		" RETURNING seq, tid, kind, leaf, rule",
-		1,
-		{INT8ARRAYOID},
+		.nargs = 1,
+		.types = {INT8ARRAYOID},
 	};
 	Datum args[] = {apm_int8_array(batch->seqs, batch->n)};
 	volatile uint64 rows = 0;

@@ -48,9 +48,9 @@ void
 apm_final_put(const ApmNewBlock *block)
 {
 	static ApmStatement put = {
-		"INSERT INTO apm.final_queue (height, sealed, queued_at) VALUES ($1, $2, pg_catalog.clock_timestamp())",
-		2,
-		{INT8OID, BYTEAOID},
+		.sql = "INSERT INTO apm.final_queue (height, sealed, queued_at) VALUES ($1, $2, pg_catalog.clock_timestamp())",
+		.nargs = 2,
+		.types = {INT8OID, BYTEAOID},
 	};
 	ApmBuf plain = {.secret = true};
 	ApmBuf sealed = {0};
@@ -73,9 +73,9 @@ int
 apm_final_peek(ApmFinalBlock *out, int max_blocks)
 {
 	static ApmStatement get = {
-		"SELECT f.id, f.height, f.tries, f.sealed FROM ONLY apm.final_queue AS f ORDER BY f.id LIMIT $1",
-		1,
-		{INT4OID},
+		.sql = "SELECT f.id, f.height, f.tries, f.sealed FROM ONLY apm.final_queue AS f ORDER BY f.id LIMIT $1",
+		.nargs = 1,
+		.types = {INT4OID},
 	};
 	Datum args[] = {Int32GetDatum(max_blocks)};
 	int rows = (int) apm_run(&get, args);
@@ -94,9 +94,9 @@ void
 apm_final_done(const int64 *ids, int n)
 {
 	static ApmStatement done = {
-		"DELETE FROM ONLY apm.final_queue AS f WHERE f.id = ANY ($1)",
-		1,
-		{INT8ARRAYOID},
+		.sql = "DELETE FROM ONLY apm.final_queue AS f WHERE f.id = ANY ($1)",
+		.nargs = 1,
+		.types = {INT8ARRAYOID},
 	};
 	Datum args[] = {apm_int8_array(ids, n)};
 

@@ -23,6 +23,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "apm_errors.h"
 #include "apm_sql.h"
@@ -113,10 +114,10 @@ static void
 write_notice(Relation relation)
 {
 	static ApmStatement put = {
-		"INSERT INTO apm.load_notice (relation) SELECT $1"
+		.sql = "INSERT INTO apm.load_notice (relation) SELECT $1"
 		" WHERE NOT EXISTS (SELECT FROM ONLY apm.load_notice AS n WHERE n.relation = $1)",
-		1,
-		{NAMEOID},
+		.nargs = 1,
+		.types = {NAMEOID},
 	};
 	ApmPrivileged saved;
 	Datum args[1];
@@ -205,7 +206,7 @@ static uint64
 find_guards(void)
 {
 	static ApmStatement get = {
-		"SELECT g.tab, g.tgname, t.tgenabled = 'A'"
+		.sql = "SELECT g.tab, g.tgname, t.tgenabled = 'A'"
 		" FROM pg_catalog.unnest($1, $2, $3, $4) AS g (tab, tgname, prosrc, tgtype)"
 		" JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'apm'"
 		" JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = g.tab"
@@ -213,8 +214,8 @@ find_guards(void)
 		" AND t.tgqual IS NULL AND t.tgnattrs = 0 AND NOT t.tgisinternal"
 		" JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid AND p.pronamespace = n.oid AND p.prosrc = g.prosrc"
 		" JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang AND l.lanname = 'c'",
-		4,
-		{TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT2ARRAYOID},
+		.nargs = 4,
+		.types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT2ARRAYOID},
 	};
 	Datum args[4];
 

@@ -80,7 +80,7 @@ is_digest(ApmSlice slice, const ApmDigest *digest)
 static bool
 find_header(const ApmDigest *hash, ApmHeader *out)
 {
-	static ApmStatement get = {"SELECT b.header FROM ONLY apm.block AS b WHERE b.hash = $1", 1, {BYTEAOID}};
+	static ApmStatement get = {.sql = "SELECT b.header FROM ONLY apm.block AS b WHERE b.hash = $1", .nargs = 1, .types = {BYTEAOID}};
 	Datum args[] = {apm_digest_datum(hash)};
 
 	if (apm_run(&get, args) == 0)
@@ -118,13 +118,13 @@ static void
 frontier_upto(const ApmDigest *hash, ApmFrontier *out)
 {
 	static ApmStatement walk = {
-		"WITH RECURSIVE way (hash, header, height) AS ("
+		.sql = "WITH RECURSIVE way (hash, header, height) AS ("
 		"SELECT b.hash, b.header, b.height FROM ONLY apm.block AS b WHERE b.hash = $1"
 		" UNION ALL SELECT p.hash, p.header, p.height FROM way AS w"
 		" JOIN ONLY apm.block AS p ON p.hash = pg_catalog.substring(w.header, 43, 32) AND p.height = w.height - 1)"
 		" SELECT w.hash FROM way AS w ORDER BY w.height",
-		1,
-		{BYTEAOID},
+		.nargs = 1,
+		.types = {BYTEAOID},
 	};
 	Datum args[] = {apm_digest_datum(hash)};
 	ApmTip tip;
@@ -192,7 +192,7 @@ check_in_chain(Relation relation, const uint8 *encoded, const ApmHeader *header,
 static bool
 has_members(void)
 {
-	static ApmStatement get = {"SELECT FROM ONLY apm.member AS m LIMIT 1"};
+	static ApmStatement get = {.sql = "SELECT FROM ONLY apm.member AS m LIMIT 1"};
 
 	return apm_run(&get, NULL) > 0;
 }

@@ -51,7 +51,7 @@ register_callbacks(void)
 bool
 apm_chain_read(ApmChainIdentity *out)
 {
-	static ApmStatement get = {"SELECT c.chain, c.node, c.origin FROM ONLY apm.chain AS c"};
+	static ApmStatement get = {.sql = "SELECT c.chain, c.node, c.origin FROM ONLY apm.chain AS c"};
 	Oid relation = get_relname_relid("chain", get_namespace_oid("apm", false));
 
 	if (!OidIsValid(known.relation) || known.relation != relation)

@@ -51,7 +51,7 @@ bool
 apm_ledger_tip(ApmTip *out)
 {
 	static ApmStatement tip = {
-		"SELECT t.hash, t.frontier, b.header FROM ONLY apm.tip AS t JOIN ONLY apm.block AS b ON b.hash = t.hash",
+		.sql = "SELECT t.hash, t.frontier, b.header FROM ONLY apm.tip AS t JOIN ONLY apm.block AS b ON b.hash = t.hash",
 	};
 	ApmSlice header;
 
@@ -84,10 +84,10 @@ static void
 append_block(const ApmNewBlock *block)
 {
 	static ApmStatement put = {
-		"INSERT INTO apm.block (hash, height, header, signature, stored_at)"
+		.sql = "INSERT INTO apm.block (hash, height, header, signature, stored_at)"
 		" VALUES ($1, $2, $3, $4, pg_catalog.clock_timestamp())",
-		4,
-		{BYTEAOID, INT8OID, BYTEAOID, BYTEAOID},
+		.nargs = 4,
+		.types = {BYTEAOID, INT8OID, BYTEAOID, BYTEAOID},
 	};
 	Datum args[] = {
 		apm_digest_datum(&block->hash),
@@ -103,11 +103,11 @@ static void
 append_leaves(const ApmNewBlock *block)
 {
 	static ApmStatement put = {
-		"INSERT INTO apm.leaf (block, position, tid, kind, rule, leaf)"
+		.sql = "INSERT INTO apm.leaf (block, position, tid, kind, rule, leaf)"
 		" SELECT $1, e.position, e.tid, e.kind, e.rule, e.leaf"
 		" FROM pg_catalog.unnest($2, $3, $4, $5, $6) AS e (position, tid, kind, rule, leaf)",
-		6,
-		{BYTEAOID, INT4ARRAYOID, UUIDARRAYOID, INT2ARRAYOID, INT2ARRAYOID, BYTEAARRAYOID},
+		.nargs = 6,
+		.types = {BYTEAOID, INT4ARRAYOID, UUIDARRAYOID, INT2ARRAYOID, INT2ARRAYOID, BYTEAARRAYOID},
 	};
 	int32 *positions = palloc_array(int32, block->n);
 	ApmUuid *tids = palloc_array(ApmUuid, block->n);
@@ -137,11 +137,11 @@ static void
 append_bodies(const ApmNewBlock *block)
 {
 	static ApmStatement put = {
-		"INSERT INTO apm.body (tid, nonce, transaction, proof)"
+		.sql = "INSERT INTO apm.body (tid, nonce, transaction, proof)"
 		" SELECT b.tid, b.nonce, b.transaction, b.proof"
 		" FROM pg_catalog.unnest($1, $2, $3, $4) AS b (tid, nonce, transaction, proof)",
-		4,
-		{UUIDARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID},
+		.nargs = 4,
+		.types = {UUIDARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID},
 	};
 	ApmUuid *tids = palloc_array(ApmUuid, block->n);
 	ApmSlice *nonces = palloc_array(ApmSlice, block->n);
@@ -186,22 +186,22 @@ static void
 derive_patients(const ApmNewBlock *block)
 {
 	static ApmStatement registered = {
-		"INSERT INTO apm.ledger_patient (apid, origin, version, profile, height, position, changed_height)"
+		.sql = "INSERT INTO apm.ledger_patient (apid, origin, version, profile, height, position, changed_height)"
 		" SELECT p.apid, p.origin, 1, p.profile, $1, p.position, $1"
 		" FROM pg_catalog.unnest($2, $3, $4, $5, $6) AS p (position, apid, origin, version, profile)"
 		" WHERE p.version = 1",
-		6,
-		{INT8OID, INT4ARRAYOID, TEXTARRAYOID, BYTEAARRAYOID, INT4ARRAYOID, BYTEAARRAYOID},
+		.nargs = 6,
+		.types = {INT8OID, INT4ARRAYOID, TEXTARRAYOID, BYTEAARRAYOID, INT4ARRAYOID, BYTEAARRAYOID},
 	};
 	static ApmStatement changed = {
-		"UPDATE ONLY apm.ledger_patient AS l"
+		.sql = "UPDATE ONLY apm.ledger_patient AS l"
 		" SET version = p.version, profile = p.profile, changed_height = $1"
 		" FROM (SELECT DISTINCT ON (u.apid) u.apid, u.version, u.profile"
 		" FROM pg_catalog.unnest($2, $3, $4, $5, $6) AS u (position, apid, origin, version, profile)"
 		" WHERE u.version > 1 ORDER BY u.apid, u.version DESC) AS p"
 		" WHERE l.apid = p.apid",
-		6,
-		{INT8OID, INT4ARRAYOID, TEXTARRAYOID, BYTEAARRAYOID, INT4ARRAYOID, BYTEAARRAYOID},
+		.nargs = 6,
+		.types = {INT8OID, INT4ARRAYOID, TEXTARRAYOID, BYTEAARRAYOID, INT4ARRAYOID, BYTEAARRAYOID},
 	};
 	ApmColumns c;
 	Datum args[6];
@@ -236,11 +236,11 @@ static void
 derive_records(const ApmNewBlock *block)
 {
 	static ApmStatement added = {
-		"INSERT INTO apm.ledger_record (rid, apid, tid, height, position, leaf)"
+		.sql = "INSERT INTO apm.ledger_record (rid, apid, tid, height, position, leaf)"
 		" SELECT r.rid, r.apid, r.tid, $1, r.position, r.leaf"
 		" FROM pg_catalog.unnest($2, $3, $4, $5, $6) AS r (position, rid, apid, tid, leaf)",
-		6,
-		{INT8OID, INT4ARRAYOID, UUIDARRAYOID, TEXTARRAYOID, UUIDARRAYOID, BYTEAARRAYOID},
+		.nargs = 6,
+		.types = {INT8OID, INT4ARRAYOID, UUIDARRAYOID, TEXTARRAYOID, UUIDARRAYOID, BYTEAARRAYOID},
 	};
 	ApmColumns c;
 	Datum args[6];
@@ -274,10 +274,10 @@ static void
 derive_amendments(const ApmNewBlock *block)
 {
 	static ApmStatement superseded = {
-		"UPDATE ONLY apm.ledger_record AS l SET superseded_by = a.rid"
+		.sql = "UPDATE ONLY apm.ledger_record AS l SET superseded_by = a.rid"
 		" FROM pg_catalog.unnest($1, $2) AS a (rid, amends) WHERE l.rid = a.amends",
-		2,
-		{UUIDARRAYOID, UUIDARRAYOID},
+		.nargs = 2,
+		.types = {UUIDARRAYOID, UUIDARRAYOID},
 	};
 	ApmColumns c;
 
@@ -304,9 +304,9 @@ static void
 derive_member(const ApmMembershipFields *fields, uint64 height)
 {
 	static ApmStatement put = {
-		"INSERT INTO apm.member (id, member, spki, height) VALUES ($1, $2, $3, $4)",
-		4,
-		{BYTEAOID, INT2OID, BYTEAOID, INT8OID},
+		.sql = "INSERT INTO apm.member (id, member, spki, height) VALUES ($1, $2, $3, $4)",
+		.nargs = 4,
+		.types = {BYTEAOID, INT2OID, BYTEAOID, INT8OID},
 	};
 	ApmEcKey *key;
 	ApmDigest id;
@@ -326,11 +326,11 @@ static void
 derive_policies(const ApmContractFields *fields, uint64 height)
 {
 	static ApmStatement put = {
-		"INSERT INTO apm.policy (key, value, height)"
+		.sql = "INSERT INTO apm.policy (key, value, height)"
 		" SELECT p.key, p.value, $1 FROM pg_catalog.unnest($2, $3) AS p (key, value)"
 		" ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value, height = EXCLUDED.height",
-		3,
-		{INT8OID, INT2ARRAYOID, INT8ARRAYOID},
+		.nargs = 3,
+		.types = {INT8OID, INT2ARRAYOID, INT8ARRAYOID},
 	};
 	int16 keys[APM_POLICY_MAX];
 	int64 values[APM_POLICY_MAX];
@@ -364,11 +364,11 @@ static void
 move_tip(const ApmNewBlock *block)
 {
 	static ApmStatement put = {
-		"INSERT INTO apm.tip (one, height, hash, frontier) VALUES (true, $1, $2, $3)"
+		.sql = "INSERT INTO apm.tip (one, height, hash, frontier) VALUES (true, $1, $2, $3)"
 		" ON CONFLICT (one) DO UPDATE"
 		" SET height = EXCLUDED.height, hash = EXCLUDED.hash, frontier = EXCLUDED.frontier",
-		3,
-		{INT8OID, BYTEAOID, BYTEAOID},
+		.nargs = 3,
+		.types = {INT8OID, BYTEAOID, BYTEAOID},
 	};
 	ApmFrontier frontier = block->earlier;
 	ApmBuf encoded = {0};

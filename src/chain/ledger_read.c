@@ -20,11 +20,11 @@ void
 apm_ledger_bodies(const ApmUuid *tids, int n, ApmBody *out)
 {
 	static ApmStatement get = {
-		"SELECT u.ordinality::pg_catalog.int4, b.nonce, b.transaction, b.proof"
+		.sql = "SELECT u.ordinality::pg_catalog.int4, b.nonce, b.transaction, b.proof"
 		" FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (tid, ordinality)"
 		" JOIN ONLY apm.body AS b ON b.tid = u.tid",
-		1,
-		{UUIDARRAYOID},
+		.nargs = 1,
+		.types = {UUIDARRAYOID},
 	};
 	Datum args[] = {apm_uuid_array(tids, n)};
 	uint64 found = apm_run(&get, args);
@@ -52,11 +52,11 @@ static void
 profile_before(ApmSlice apid, uint64 height, ApmPatientState *out)
 {
 	static ApmStatement later = {
-		"SELECT b.transaction FROM ONLY apm.block AS k JOIN ONLY apm.leaf AS l ON l.block = k.hash"
+		.sql = "SELECT b.transaction FROM ONLY apm.block AS k JOIN ONLY apm.leaf AS l ON l.block = k.hash"
 		" JOIN ONLY apm.body AS b ON b.tid = l.tid"
 		" WHERE k.height > $1 AND l.kind = $2 AND l.rule = 0 ORDER BY k.height, l.position",
-		2,
-		{INT8OID, INT2OID},
+		.nargs = 2,
+		.types = {INT8OID, INT2OID},
 	};
 	Datum args[] = {Int64GetDatum((int64) height), Int16GetDatum(APM_KIND_PATIENT)};
 	uint64 rows = apm_run(&later, args);
@@ -83,11 +83,11 @@ bool
 apm_ledger_patient(ApmSlice apid, uint64 height, ApmPatientState *out)
 {
 	static ApmStatement get = {
-		"SELECT p.origin, p.version, p.profile, p.changed_height,"
+		.sql = "SELECT p.origin, p.version, p.profile, p.changed_height,"
 		" p.erased_height IS NOT NULL AND p.erased_height <= $2"
 		" FROM ONLY apm.ledger_patient AS p WHERE p.apid = $1 AND p.height <= $2",
-		2,
-		{TEXTOID, INT8OID},
+		.nargs = 2,
+		.types = {TEXTOID, INT8OID},
 	};
 	Datum args[] = {apm_text_datum(apid), Int64GetDatum((int64) height)};
 
@@ -108,12 +108,12 @@ int
 apm_ledger_records(ApmSlice apid, uint64 height, ApmPlace **out)
 {
 	static ApmStatement get = {
-		"SELECT r.rid, r.tid, r.leaf, r.height, r.position FROM ONLY apm.ledger_record AS r"
+		.sql = "SELECT r.rid, r.tid, r.leaf, r.height, r.position FROM ONLY apm.ledger_record AS r"
 		" WHERE r.apid = $1 AND r.height <= $2 AND NOT EXISTS ("
 		"SELECT FROM ONLY apm.ledger_record AS s WHERE s.rid = r.superseded_by AND s.height <= $2)"
 		" ORDER BY r.height, r.position",
-		2,
-		{TEXTOID, INT8OID},
+		.nargs = 2,
+		.types = {TEXTOID, INT8OID},
 	};
 	Datum args[] = {apm_text_datum(apid), Int64GetDatum((int64) height)};
 	uint64 rows = apm_run(&get, args);
@@ -139,11 +139,11 @@ void
 apm_ledger_known_patients(const ApmSlice *apids, int n, bool *known)
 {
 	static ApmStatement get = {
-		"SELECT u.ordinality::pg_catalog.int4"
+		.sql = "SELECT u.ordinality::pg_catalog.int4"
 		" FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (apid, ordinality)"
 		" JOIN ONLY apm.ledger_patient AS p ON p.apid = u.apid",
-		1,
-		{TEXTARRAYOID},
+		.nargs = 1,
+		.types = {TEXTARRAYOID},
 	};
 	Datum args[] = {apm_text_array(apids, n)};
 	uint64 rows = apm_run(&get, args);

@@ -34,7 +34,7 @@ has_keys(const ApmChainIdentity *identity)
 static bool
 has_load_notice(void)
 {
-	static ApmStatement get = {"SELECT FROM ONLY apm.load_notice AS n LIMIT 1"};
+	static ApmStatement get = {.sql = "SELECT FROM ONLY apm.load_notice AS n LIMIT 1"};
 
 	return apm_run(&get, NULL) > 0;
 }
@@ -43,7 +43,7 @@ has_load_notice(void)
 static bool
 has_tip(void)
 {
-	static ApmStatement get = {"SELECT FROM ONLY apm.tip AS t"};
+	static ApmStatement get = {.sql = "SELECT FROM ONLY apm.tip AS t"};
 
 	return apm_run(&get, NULL) > 0;
 }

@@ -29,12 +29,12 @@ void
 apm_pool_put(const ApmUuid *tids, const ApmSlice *pts, int n)
 {
 	static ApmStatement put = {
-		"INSERT INTO apm.pool (tid, pt, received_at)"
+		.sql = "INSERT INTO apm.pool (tid, pt, received_at)"
 		" SELECT u.tid, u.pt, pg_catalog.clock_timestamp() FROM pg_catalog.unnest($1, $2) AS u (tid, pt)"
 		" WHERE NOT EXISTS (SELECT FROM ONLY apm.leaf AS l WHERE l.tid = u.tid)"
 		" ON CONFLICT (tid) DO NOTHING",
-		2,
-		{UUIDARRAYOID, BYTEAARRAYOID},
+		.nargs = 2,
+		.types = {UUIDARRAYOID, BYTEAARRAYOID},
 	};
 	Datum args[2];
 
@@ -54,16 +54,16 @@ static int
 choose_rows(int64 *seqs, int limit, int *looked)
 {
 	static ApmStatement oldest = {
-		"SELECT p.seq, pg_catalog.octet_length(p.pt)::pg_catalog.int8, EXISTS ("
+		.sql = "SELECT p.seq, pg_catalog.octet_length(p.pt)::pg_catalog.int8, EXISTS ("
 		"SELECT FROM ONLY apm.leaf AS l WHERE l.tid = p.tid)"
 		" FROM ONLY apm.pool AS p ORDER BY p.seq LIMIT $1",
-		1,
-		{INT4OID},
+		.nargs = 1,
+		.types = {INT4OID},
 	};
 	static ApmStatement drop = {
-		"DELETE FROM ONLY apm.pool AS p WHERE p.seq = ANY ($1)",
-		1,
-		{INT8ARRAYOID},
+		.sql = "DELETE FROM ONLY apm.pool AS p WHERE p.seq = ANY ($1)",
+		.nargs = 1,
+		.types = {INT8ARRAYOID},
 	};
 	Datum args[] = {Int32GetDatum(limit)};
 	uint64 rows = apm_run(&oldest, args);
@@ -132,17 +132,17 @@ static void
 blame_rows(const int64 *seqs, int n, const char *reason)
 {
 	static ApmStatement count = {
-		"UPDATE ONLY apm.pool AS p SET tries = p.tries + 1 WHERE p.seq = ANY ($1)",
-		1,
-		{INT8ARRAYOID},
+		.sql = "UPDATE ONLY apm.pool AS p SET tries = p.tries + 1 WHERE p.seq = ANY ($1)",
+		.nargs = 1,
+		.types = {INT8ARRAYOID},
 	};
 	static ApmStatement put_aside = {
-		"WITH gone AS (DELETE FROM ONLY apm.pool AS p WHERE p.seq = ANY ($1) AND p.tries >= $2"
+		.sql = "WITH gone AS (DELETE FROM ONLY apm.pool AS p WHERE p.seq = ANY ($1) AND p.tries >= $2"
 		" RETURNING p.tid, p.pt)"
 		" INSERT INTO apm.quarantine (stage, tid, reason, content)"
 		" SELECT 'pool', g.tid, $3, g.pt FROM gone AS g",
-		3,
-		{INT8ARRAYOID, INT4OID, TEXTOID},
+		.nargs = 3,
+		.types = {INT8ARRAYOID, INT4OID, TEXTOID},
 	};
 	Datum args[3];
 
@@ -156,7 +156,7 @@ blame_rows(const int64 *seqs, int n, const char *reason)
 void
 apm_pool_blame_oldest(const char *reason)
 {
-	static ApmStatement oldest = {"SELECT p.seq FROM ONLY apm.pool AS p ORDER BY p.seq LIMIT 1"};
+	static ApmStatement oldest = {.sql = "SELECT p.seq FROM ONLY apm.pool AS p ORDER BY p.seq LIMIT 1"};
 
 	if (apm_run(&oldest, NULL) > 0)
 	{
@@ -170,9 +170,9 @@ int
 apm_pool_take(ApmBatch *batch, int limit)
 {
 	static ApmStatement get = {
-		"SELECT p.seq, p.tid, p.pt FROM ONLY apm.pool AS p WHERE p.seq = ANY ($1) ORDER BY p.seq",
-		1,
-		{INT8ARRAYOID},
+		.sql = "SELECT p.seq, p.tid, p.pt FROM ONLY apm.pool AS p WHERE p.seq = ANY ($1) ORDER BY p.seq",
+		.nargs = 1,
+		.types = {INT8ARRAYOID},
 	};
 	int64 seqs[APM_BATCH_ROWS];
 	int64 poison[APM_BATCH_ROWS];
@@ -208,10 +208,10 @@ bool
 apm_pool_take_again(ApmBatch *batch, const ApmEntry *entries, int n)
 {
 	static ApmStatement get = {
-		"SELECT p.seq, p.tid, p.pt FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (tid, ordinality)"
+		.sql = "SELECT p.seq, p.tid, p.pt FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (tid, ordinality)"
 		" JOIN ONLY apm.pool AS p ON p.tid = u.tid ORDER BY u.ordinality",
-		1,
-		{UUIDARRAYOID},
+		.nargs = 1,
+		.types = {UUIDARRAYOID},
 	};
 	ApmUuid *tids = palloc_array(ApmUuid, Max(n, 1));
 	ApmOpener *opener = apm_key_opener(APM_PAIR_PB);
@@ -237,9 +237,9 @@ void
 apm_pool_remove(const ApmEntry *entries, int n)
 {
 	static ApmStatement remove = {
-		"DELETE FROM ONLY apm.pool AS p WHERE p.tid = ANY ($1)",
-		1,
-		{UUIDARRAYOID},
+		.sql = "DELETE FROM ONLY apm.pool AS p WHERE p.tid = ANY ($1)",
+		.nargs = 1,
+		.types = {UUIDARRAYOID},
 	};
 	ApmUuid *tids = palloc_array(ApmUuid, Max(n, 1));
 	Datum args[1];

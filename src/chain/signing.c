@@ -41,7 +41,7 @@ same(const ApmDigest *a, const ApmDigest *b)
 bool
 apm_candidate_read(ApmCandidate *out, MemoryContext context)
 {
-	static ApmStatement get = {"SELECT c.hash, c.header, c.entries FROM ONLY apm.candidate AS c"};
+	static ApmStatement get = {.sql = "SELECT c.hash, c.header, c.entries FROM ONLY apm.candidate AS c"};
 	MemoryContext old;
 	ApmSlice header;
 	size_t n;
@@ -62,8 +62,8 @@ apm_candidate_read(ApmCandidate *out, MemoryContext context)
 void
 apm_candidate_drop(void)
 {
-	static ApmStatement candidate = {"DELETE FROM ONLY apm.candidate"};
-	static ApmStatement verdict = {"DELETE FROM ONLY apm.verdict"};
+	static ApmStatement candidate = {.sql = "DELETE FROM ONLY apm.candidate"};
+	static ApmStatement verdict = {.sql = "DELETE FROM ONLY apm.verdict"};
 
 	apm_run(&candidate, NULL);
 	apm_run(&verdict, NULL);
@@ -153,10 +153,10 @@ static void
 put_candidate(const ApmNewBlock *block)
 {
 	static ApmStatement put = {
-		"INSERT INTO apm.candidate (height, hash, header, entries, made_at)"
+		.sql = "INSERT INTO apm.candidate (height, hash, header, entries, made_at)"
 		" VALUES ($1, $2, $3, $4, pg_catalog.clock_timestamp())",
-		4,
-		{INT8OID, BYTEAOID, BYTEAOID, BYTEAOID},
+		.nargs = 4,
+		.types = {INT8OID, BYTEAOID, BYTEAOID, BYTEAOID},
 	};
 	ApmBuf entries = {0};
 	Datum args[4];

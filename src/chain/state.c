@@ -22,7 +22,7 @@
 static void
 load_members(ApmContractState *state, MemoryContext context)
 {
-	static ApmStatement get = {"SELECT m.member, m.spki FROM ONLY apm.member AS m"};
+	static ApmStatement get = {.sql = "SELECT m.member, m.spki FROM ONLY apm.member AS m"};
 	uint64 rows = apm_run(&get, NULL);
 	MemoryContext old = MemoryContextSwitchTo(context);
 
@@ -43,7 +43,7 @@ load_members(ApmContractState *state, MemoryContext context)
 static void
 load_policies(ApmContractState *state, MemoryContext context)
 {
-	static ApmStatement get = {"SELECT p.key, p.value FROM ONLY apm.policy AS p"};
+	static ApmStatement get = {.sql = "SELECT p.key, p.value FROM ONLY apm.policy AS p"};
 	uint64 rows = apm_run(&get, NULL);
 	MemoryContext old = MemoryContextSwitchTo(context);
 
@@ -71,10 +71,10 @@ static void
 load_tids(ApmContractState *state, MemoryContext context, const ApmUuid *tids, int n, uint64 height)
 {
 	static ApmStatement get = {
-		"SELECT l.tid FROM ONLY apm.leaf AS l JOIN ONLY apm.block AS b ON b.hash = l.block"
+		.sql = "SELECT l.tid FROM ONLY apm.leaf AS l JOIN ONLY apm.block AS b ON b.hash = l.block"
 		" WHERE l.tid = ANY ($1) AND l.rule = 0 AND b.height < $2",
-		2,
-		{UUIDARRAYOID, INT8OID},
+		.nargs = 2,
+		.types = {UUIDARRAYOID, INT8OID},
 	};
 	Datum args[] = {apm_uuid_array(tids, n), Int64GetDatum((int64) height)};
 	uint64 rows = apm_run(&get, args);
@@ -94,10 +94,10 @@ static void
 load_patients(ApmContractState *state, MemoryContext context, const ApmSlice *apids, int n, uint64 height)
 {
 	static ApmStatement get = {
-		"SELECT p.apid, p.origin, p.version, p.profile, p.erased_height IS NOT NULL AND p.erased_height < $2"
+		.sql = "SELECT p.apid, p.origin, p.version, p.profile, p.erased_height IS NOT NULL AND p.erased_height < $2"
 		" FROM ONLY apm.ledger_patient AS p WHERE p.apid = ANY ($1) AND p.height < $2",
-		2,
-		{TEXTARRAYOID, INT8OID},
+		.nargs = 2,
+		.types = {TEXTARRAYOID, INT8OID},
 	};
 	Datum args[] = {apm_text_array(apids, n), Int64GetDatum((int64) height)};
 	uint64 rows = apm_run(&get, args);
@@ -120,11 +120,11 @@ static void
 load_records(ApmContractState *state, MemoryContext context, const ApmUuid *rids, int n, uint64 height)
 {
 	static ApmStatement get = {
-		"SELECT r.rid, r.apid, s.rid IS NOT NULL FROM ONLY apm.ledger_record AS r"
+		.sql = "SELECT r.rid, r.apid, s.rid IS NOT NULL FROM ONLY apm.ledger_record AS r"
 		" LEFT JOIN ONLY apm.ledger_record AS s ON s.rid = r.superseded_by AND s.height < $2"
 		" WHERE r.rid = ANY ($1) AND r.height < $2",
-		2,
-		{UUIDARRAYOID, INT8OID},
+		.nargs = 2,
+		.types = {UUIDARRAYOID, INT8OID},
 	};
 	Datum args[] = {apm_uuid_array(rids, n), Int64GetDatum((int64) height)};
 	uint64 rows = apm_run(&get, args);

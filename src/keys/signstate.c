@@ -7,7 +7,10 @@
  * for attackers: who can write the file can sign, too.
  *
  * The lock is an flock on a file of its own, since the sign-state itself is another file
- * after each write.  It belongs to the process and ends with it, however it ends.
+ * after each write.  It belongs to the process and ends with it, however it ends.  What it
+ * keeps apart is servers and databases; processes of one database keep each other from
+ * signing at the same time with PostgreSQL's own locks.  So the file says which database
+ * of which running server holds it.
  */
 #include "postgres.h"
 
@@ -18,6 +21,7 @@
 #include "access/xlogrecovery.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
+#include "utils/timestamp.h"
 
 #include "apm_errors.h"
 #include "core/digest.h"
@@ -119,9 +123,36 @@ apm_signstate_write(const ApmSignState *state)
 	apm_buf_reset(&bytes);
 }
 
+/* The database of the running server that we are in. */
+typedef struct LockHolder
+{
+	int64 started; /* postmaster: when, and its process id */
+	int64 postmaster;
+	int64 database;
+} LockHolder;
+
+static LockHolder
+lock_holder(void)
+{
+	LockHolder us = {.started = PgStartTime, .postmaster = PostmasterPid, .database = MyDatabaseId};
+
+	return us;
+}
+
+/* Is the lock held for our own database?  A holder that has not signed the file yet counts as a stranger. */
+static bool
+held_for_us(int fd)
+{
+	LockHolder us = lock_holder();
+	LockHolder them;
+
+	return pread(fd, &them, sizeof(them), 0) == sizeof(them) && memcmp(&us, &them, sizeof(us)) == 0;
+}
+
 bool
 apm_signstate_lock(const ApmDigest *chain)
 {
+	LockHolder us = lock_holder();
 	/* a process serves one database, and a database one chain */
 	static ApmDigest held_chain;
 	static int held_fd = -1;
@@ -134,12 +165,21 @@ apm_signstate_lock(const ApmDigest *chain)
 	if (flock(fd, LOCK_EX | LOCK_NB) != 0)
 	{
 		int saved = errno;
+		bool ours = saved == EWOULDBLOCK && held_for_us(fd);
 
 		close(fd);
 		if (saved == EWOULDBLOCK)
-			return false;
+			return ours;
 		errno = saved;
 		ereport(ERROR, (errcode_for_file_access(), errmsg("could not lock the sign-state: %m")));
+	}
+	if (pwrite(fd, &us, sizeof(us), 0) != sizeof(us))
+	{
+		int saved = errno;
+
+		close(fd);
+		errno = saved;
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not write the lock of the sign-state: %m")));
 	}
 	if (held_fd >= 0)
 		close(held_fd);

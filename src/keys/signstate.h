@@ -40,7 +40,8 @@ extern void apm_signstate_write(const ApmSignState *state);
 
 /*
  * Takes the lock on this chain's sign-state until the process ends; asking again is
- * fine.  False if another process has it, on whatever server that shares the directory.
+ * fine, and so is a process of the same database that has it already.  False if another
+ * database has it, on whatever server that shares the directory.
  */
 extern bool apm_signstate_lock(const ApmDigest *chain);
 
