@@ -148,7 +148,8 @@ CREATE TABLE apm.pool (
 	seq bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT pool_pkey PRIMARY KEY,
 	tid uuid NOT NULL CONSTRAINT pool_tid_key UNIQUE,
 	pt bytea NOT NULL,
-	received_at timestamptz NOT NULL
+	received_at timestamptz NOT NULL,
+	tries integer NOT NULL DEFAULT 0
 );
 ALTER TABLE apm.pool ALTER COLUMN pt SET STORAGE EXTERNAL;
 COMMENT ON TABLE apm.pool IS 'PTs and QTs, sealed for the chain, that are in no block yet';
@@ -398,6 +399,101 @@ GRANT EXECUTE ON FUNCTION apm_worker_status() TO apm_admin, apm_auditor;
 COMMENT ON FUNCTION apm_worker_status() IS 'state of the background workers, their last turn and last error, and why the node refuses';
 
 -- chain (src/chain) ----------------------------------------------------------
+GRANT DELETE ON apm.load_notice TO apm_worker;
+
+CREATE FUNCTION @extschema@.apm_setup(difficulty integer DEFAULT 16, access text DEFAULT 'clinician',
+	require_purpose boolean DEFAULT false) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_setup';
+COMMENT ON FUNCTION @extschema@.apm_setup(integer, text, boolean) IS
+	'makes a new chain with this server as its node and origin, and the embedded cloud store; returns the chain id';
+REVOKE ALL ON FUNCTION @extschema@.apm_setup(integer, text, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_setup(integer, text, boolean) TO apm_admin;
+
+CREATE FUNCTION apm.rule_name(rule smallint) RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'apm_rule_name_sql';
+COMMENT ON FUNCTION apm.rule_name(smallint) IS 'name of a rule of the contract; null for one that does not exist';
+REVOKE ALL ON FUNCTION apm.rule_name(smallint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION apm.rule_name(smallint) TO apm_admin, apm_auditor;
+
+CREATE FUNCTION apm.rule_text(rule smallint) RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'apm_rule_text_sql';
+COMMENT ON FUNCTION apm.rule_text(smallint) IS 'what a rule of the contract says of what it refuses, in one sentence';
+REVOKE ALL ON FUNCTION apm.rule_text(smallint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION apm.rule_text(smallint) TO apm_admin, apm_auditor;
+
+CREATE FUNCTION apm.kind_name(kind smallint) RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'apm_kind_name_sql';
+COMMENT ON FUNCTION apm.kind_name(smallint) IS 'name of a kind of transaction; null for one that cannot be read';
+REVOKE ALL ON FUNCTION apm.kind_name(smallint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION apm.kind_name(smallint) TO apm_admin, apm_auditor;
+
+-- The smart contract on the pool.
+CREATE FUNCTION apm.contract() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_contract_trigger';
+COMMENT ON FUNCTION apm.contract() IS 'opens a PT or QT and gives its validation result';
+REVOKE ALL ON FUNCTION apm.contract() FROM PUBLIC;
+CREATE TRIGGER verdict_contract BEFORE INSERT ON apm.verdict
+	FOR EACH ROW EXECUTE FUNCTION apm.contract();
+ALTER TABLE apm.verdict ENABLE ALWAYS TRIGGER verdict_contract;
+
+-- The guards of the ledger.  src/chain/guard.c has the same list and looks that all of them stand.
+CREATE FUNCTION apm.guard_keep() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_guard_keep';
+COMMENT ON FUNCTION apm.guard_keep() IS 'refuses changes of rows that are kept for ever, and TRUNCATE';
+REVOKE ALL ON FUNCTION apm.guard_keep() FROM PUBLIC;
+
+CREATE FUNCTION apm.guard_notice() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_guard_notice';
+COMMENT ON FUNCTION apm.guard_notice() IS 'notes a write that did not come from apm';
+REVOKE ALL ON FUNCTION apm.guard_notice() FROM PUBLIC;
+
+CREATE FUNCTION apm.guard_block() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_guard_block';
+COMMENT ON FUNCTION apm.guard_block() IS 'refuses a block that does not link, meet its difficulty or carry a listed node''s signature';
+REVOKE ALL ON FUNCTION apm.guard_block() FROM PUBLIC;
+
+CREATE FUNCTION apm.guard_leaf() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_guard_leaf';
+COMMENT ON FUNCTION apm.guard_leaf() IS 'refuses a leaf that cannot stand in a block';
+REVOKE ALL ON FUNCTION apm.guard_leaf() FROM PUBLIC;
+
+CREATE FUNCTION apm.guard_body() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_guard_body';
+COMMENT ON FUNCTION apm.guard_body() IS 'refuses a body that is not the transaction of its id';
+REVOKE ALL ON FUNCTION apm.guard_body() FROM PUBLIC;
+
+CREATE TRIGGER block_links AFTER INSERT ON apm.block FOR EACH ROW EXECUTE FUNCTION apm.guard_block();
+CREATE TRIGGER leaf_fits BEFORE INSERT ON apm.leaf FOR EACH ROW EXECUTE FUNCTION apm.guard_leaf();
+CREATE TRIGGER body_fits BEFORE INSERT ON apm.body FOR EACH ROW EXECUTE FUNCTION apm.guard_body();
+ALTER TABLE apm.block ENABLE ALWAYS TRIGGER block_links;
+ALTER TABLE apm.leaf ENABLE ALWAYS TRIGGER leaf_fits;
+ALTER TABLE apm.body ENABLE ALWAYS TRIGGER body_fits;
+
+DO LANGUAGE plpgsql $guards$
+DECLARE
+	guarded pg_catalog.text;
+BEGIN
+	FOREACH guarded IN ARRAY ARRAY['block', 'leaf', 'body']
+	LOOP
+		EXECUTE pg_catalog.format('CREATE TRIGGER %I BEFORE UPDATE OR DELETE ON apm.%I '
+			'FOR EACH ROW EXECUTE FUNCTION apm.guard_keep()', pg_catalog.format('%s_append_only', guarded), guarded);
+		EXECUTE pg_catalog.format('CREATE TRIGGER %I BEFORE UPDATE OR DELETE OR TRUNCATE ON apm.%I '
+			'FOR EACH STATEMENT EXECUTE FUNCTION apm.guard_keep()', pg_catalog.format('%s_no_change', guarded), guarded);
+		EXECUTE pg_catalog.format('ALTER TABLE apm.%I ENABLE ALWAYS TRIGGER %I, ENABLE ALWAYS TRIGGER %I',
+			guarded, pg_catalog.format('%s_append_only', guarded), pg_catalog.format('%s_no_change', guarded));
+	END LOOP;
+	FOREACH guarded IN ARRAY ARRAY['chain', 'tip', 'member', 'policy', 'ledger_patient', 'ledger_record',
+		'submission', 'queue', 'pool', 'candidate', 'final_queue', 'outbox']
+	LOOP
+		EXECUTE pg_catalog.format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON apm.%I '
+			'FOR EACH STATEMENT EXECUTE FUNCTION apm.guard_notice()', pg_catalog.format('%s_noticed', guarded), guarded);
+		EXECUTE pg_catalog.format('CREATE TRIGGER %I BEFORE TRUNCATE ON apm.%I '
+			'FOR EACH STATEMENT EXECUTE FUNCTION apm.guard_keep()', pg_catalog.format('%s_no_truncate', guarded), guarded);
+		EXECUTE pg_catalog.format('ALTER TABLE apm.%I ENABLE ALWAYS TRIGGER %I, ENABLE ALWAYS TRIGGER %I',
+			guarded, pg_catalog.format('%s_noticed', guarded), pg_catalog.format('%s_no_truncate', guarded));
+	END LOOP;
+END
+$guards$;
 
 -- cloud (src/cloud) ----------------------------------------------------------
 

@@ -5,7 +5,7 @@
  * A statement is a static that its caller declares beside the code that runs it:
  *
  *		static ApmStatement put = {
- *			"INSERT INTO apm.pool (tid, pt) SELECT * FROM pg_catalog.unnest($1, $2)",
+ *			"INSERT INTO apm.pool (tid, pt) SELECT * FROM unnest($1, $2)",
  *			2, {UUIDARRAYOID, BYTEAARRAYOID},
  *		};
  *		Datum args[] = {apm_uuid_array(tids, n), apm_bytea_array(pts, n)};

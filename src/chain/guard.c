@@ -169,7 +169,7 @@ apm_guard_keep(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BY_TRUNCATE(data->tg_event))
 		apm_guard_refuse(data->tg_relation, "no_truncate", "The table cannot be truncated.");
 	apm_guard_refuse(data->tg_relation, "append_only", "Rows are added and never changed or deleted.");
-	PG_RETURN_NULL();
+	PG_RETURN_POINTER(NULL);
 }
 
 /* AFTER INSERT OR UPDATE OR DELETE FOR EACH STATEMENT. */
@@ -179,7 +179,7 @@ apm_guard_notice(PG_FUNCTION_ARGS)
 	TriggerData *data = apm_guard_called(fcinfo, NULL, -1, false, false);
 
 	apm_guard_note(data->tg_relation);
-	PG_RETURN_NULL();
+	PG_RETURN_POINTER(NULL);
 }
 
 /* The columns of guards[] as arrays for unnest. */
@@ -207,11 +207,11 @@ find_guards(void)
 {
 	static ApmStatement get = {
 		.sql = "SELECT g.tab, g.tgname, t.tgenabled = 'A'"
-		" FROM pg_catalog.unnest($1, $2, $3, $4) AS g (tab, tgname, prosrc, tgtype)"
+		" FROM unnest($1, $2, $3, $4) AS g (tab, tgname, prosrc, tgtype)"
 		" JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'apm'"
 		" JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = g.tab"
 		" JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = c.oid AND t.tgname = g.tgname AND t.tgtype = g.tgtype"
-		" AND t.tgqual IS NULL AND t.tgnattrs = 0 AND NOT t.tgisinternal"
+		" AND t.tgqual IS NULL AND t.tgattr::pg_catalog.text = '' AND NOT t.tgisinternal"
 		" JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid AND p.pronamespace = n.oid AND p.prosrc = g.prosrc"
 		" JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang AND l.lanname = 'c'",
 		.nargs = 4,

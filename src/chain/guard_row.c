@@ -231,7 +231,7 @@ apm_guard_block(PG_FUNCTION_ARGS)
 		check_alone(relation, &header, &hash);
 	SPI_finish();
 	apm_privileged_end(&saved);
-	PG_RETURN_NULL();
+	PG_RETURN_POINTER(NULL);
 }
 
 /* A Tid holds its transaction's milliseconds and the leaf's first bits, so it can be checked against the leaf alone. */

@@ -105,7 +105,7 @@ append_leaves(const ApmNewBlock *block)
 	static ApmStatement put = {
 		.sql = "INSERT INTO apm.leaf (block, position, tid, kind, rule, leaf)"
 		" SELECT $1, e.position, e.tid, e.kind, e.rule, e.leaf"
-		" FROM pg_catalog.unnest($2, $3, $4, $5, $6) AS e (position, tid, kind, rule, leaf)",
+		" FROM unnest($2, $3, $4, $5, $6) AS e (position, tid, kind, rule, leaf)",
 		.nargs = 6,
 		.types = {BYTEAOID, INT4ARRAYOID, UUIDARRAYOID, INT2ARRAYOID, INT2ARRAYOID, BYTEAARRAYOID},
 	};
@@ -139,7 +139,7 @@ append_bodies(const ApmNewBlock *block)
 	static ApmStatement put = {
 		.sql = "INSERT INTO apm.body (tid, nonce, transaction, proof)"
 		" SELECT b.tid, b.nonce, b.transaction, b.proof"
-		" FROM pg_catalog.unnest($1, $2, $3, $4) AS b (tid, nonce, transaction, proof)",
+		" FROM unnest($1, $2, $3, $4) AS b (tid, nonce, transaction, proof)",
 		.nargs = 4,
 		.types = {UUIDARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID},
 	};
@@ -188,7 +188,7 @@ derive_patients(const ApmNewBlock *block)
 	static ApmStatement registered = {
 		.sql = "INSERT INTO apm.ledger_patient (apid, origin, version, profile, height, position, changed_height)"
 		" SELECT p.apid, p.origin, 1, p.profile, $1, p.position, $1"
-		" FROM pg_catalog.unnest($2, $3, $4, $5, $6) AS p (position, apid, origin, version, profile)"
+		" FROM unnest($2, $3, $4, $5, $6) AS p (position, apid, origin, version, profile)"
 		" WHERE p.version = 1",
 		.nargs = 6,
 		.types = {INT8OID, INT4ARRAYOID, TEXTARRAYOID, BYTEAARRAYOID, INT4ARRAYOID, BYTEAARRAYOID},
@@ -197,7 +197,7 @@ derive_patients(const ApmNewBlock *block)
 		.sql = "UPDATE ONLY apm.ledger_patient AS l"
 		" SET version = p.version, profile = p.profile, changed_height = $1"
 		" FROM (SELECT DISTINCT ON (u.apid) u.apid, u.version, u.profile"
-		" FROM pg_catalog.unnest($2, $3, $4, $5, $6) AS u (position, apid, origin, version, profile)"
+		" FROM unnest($2, $3, $4, $5, $6) AS u (position, apid, origin, version, profile)"
 		" WHERE u.version > 1 ORDER BY u.apid, u.version DESC) AS p"
 		" WHERE l.apid = p.apid",
 		.nargs = 6,
@@ -238,7 +238,7 @@ derive_records(const ApmNewBlock *block)
 	static ApmStatement added = {
 		.sql = "INSERT INTO apm.ledger_record (rid, apid, tid, height, position, leaf)"
 		" SELECT r.rid, r.apid, r.tid, $1, r.position, r.leaf"
-		" FROM pg_catalog.unnest($2, $3, $4, $5, $6) AS r (position, rid, apid, tid, leaf)",
+		" FROM unnest($2, $3, $4, $5, $6) AS r (position, rid, apid, tid, leaf)",
 		.nargs = 6,
 		.types = {INT8OID, INT4ARRAYOID, UUIDARRAYOID, TEXTARRAYOID, UUIDARRAYOID, BYTEAARRAYOID},
 	};
@@ -275,7 +275,7 @@ derive_amendments(const ApmNewBlock *block)
 {
 	static ApmStatement superseded = {
 		.sql = "UPDATE ONLY apm.ledger_record AS l SET superseded_by = a.rid"
-		" FROM pg_catalog.unnest($1, $2) AS a (rid, amends) WHERE l.rid = a.amends",
+		" FROM unnest($1, $2) AS a (rid, amends) WHERE l.rid = a.amends",
 		.nargs = 2,
 		.types = {UUIDARRAYOID, UUIDARRAYOID},
 	};
@@ -327,7 +327,7 @@ derive_policies(const ApmContractFields *fields, uint64 height)
 {
 	static ApmStatement put = {
 		.sql = "INSERT INTO apm.policy (key, value, height)"
-		" SELECT p.key, p.value, $1 FROM pg_catalog.unnest($2, $3) AS p (key, value)"
+		" SELECT p.key, p.value, $1 FROM unnest($2, $3) AS p (key, value)"
 		" ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value, height = EXCLUDED.height",
 		.nargs = 3,
 		.types = {INT8OID, INT2ARRAYOID, INT8ARRAYOID},

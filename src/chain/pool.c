@@ -30,7 +30,7 @@ apm_pool_put(const ApmUuid *tids, const ApmSlice *pts, int n)
 {
 	static ApmStatement put = {
 		.sql = "INSERT INTO apm.pool (tid, pt, received_at)"
-		" SELECT u.tid, u.pt, pg_catalog.clock_timestamp() FROM pg_catalog.unnest($1, $2) AS u (tid, pt)"
+		" SELECT u.tid, u.pt, pg_catalog.clock_timestamp() FROM unnest($1, $2) AS u (tid, pt)"
 		" WHERE NOT EXISTS (SELECT FROM ONLY apm.leaf AS l WHERE l.tid = u.tid)"
 		" ON CONFLICT (tid) DO NOTHING",
 		.nargs = 2,

@@ -204,20 +204,22 @@ make_genesis(const ApmChainIdentity *identity, const uint64 *policies)
 Datum
 apm_setup(PG_FUNCTION_ARGS)
 {
-	int32 difficulty = PG_GETARG_INT32(0);
-	char *access = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	int32 difficulty;
 	uint64 policies[APM_POLICY_PURPOSE];
 	char hex[2 * APM_DIGEST_LEN + 1];
 	ApmChainIdentity identity;
 	ApmPrivileged saved;
 
 	apm_require_admin("set up a chain");
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("no argument of apm_setup may be null")));
+	difficulty = PG_GETARG_INT32(0);
 	if (difficulty < 0 || difficulty > APM_MAX_DIFFICULTY)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("difficulty is out of bounds"),
 						errhint("It is a number of bits from 0 to %d; each one doubles the work of a block.",
 								APM_MAX_DIFFICULTY)));
 	policies[APM_POLICY_DIFFICULTY - 1] = (uint64) difficulty;
-	policies[APM_POLICY_ACCESS - 1] = access_policy(access);
+	policies[APM_POLICY_ACCESS - 1] = access_policy(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	policies[APM_POLICY_PURPOSE - 1] = PG_GETARG_BOOL(2) ? 1 : 0;
 	require_keys();
 

@@ -1,0 +1,40 @@
+/*
+ * names.c
+ *	  Names of the codes in the ledger, for the views.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/builtins.h"
+
+#include "core/contract.h"
+
+PG_FUNCTION_INFO_V1(apm_rule_name_sql);
+PG_FUNCTION_INFO_V1(apm_rule_text_sql);
+PG_FUNCTION_INFO_V1(apm_kind_name_sql);
+
+static Datum
+name_or_null(FunctionCallInfo fcinfo, const char *name)
+{
+	if (name == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(name));
+}
+
+Datum
+apm_rule_name_sql(PG_FUNCTION_ARGS)
+{
+	return name_or_null(fcinfo, apm_rule_name((uint16) PG_GETARG_INT16(0)));
+}
+
+Datum
+apm_rule_text_sql(PG_FUNCTION_ARGS)
+{
+	return name_or_null(fcinfo, apm_rule_text((uint16) PG_GETARG_INT16(0)));
+}
+
+Datum
+apm_kind_name_sql(PG_FUNCTION_ARGS)
+{
+	return name_or_null(fcinfo, apm_kind_name((ApmKind) PG_GETARG_INT16(0)));
+}
