@@ -39,6 +39,11 @@
 /* OpenSSL or libxcrypt failed. */
 #define ERRCODE_APM_CRYPTO MAKE_SQLSTATE('A', 'P', '0', '1', '3')
 
+/* The patient is registered already. */
+#define ERRCODE_APM_REGISTERED MAKE_SQLSTATE('A', 'P', '0', '1', '4')
+/* A record's identifying attributes are not those of its patient. */
+#define ERRCODE_APM_IDENTITY MAKE_SQLSTATE('A', 'P', '0', '1', '5')
+
 /*
  * Raises the error that a core status stands for; doing completes "could not ...",
  * a constant such as "seal the record", never a value.  Does not return.

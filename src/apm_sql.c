@@ -29,23 +29,37 @@ prepare(ApmStatement *statement)
 	statement->plan = plan;
 }
 
-uint64
-apm_run_nulls(ApmStatement *statement, const Datum *args, const char *nulls, long limit)
+static uint64
+execute(ApmStatement *statement, const Datum *args, const char *nulls, bool read_only, long limit)
 {
+	MemoryContext caller = CurrentMemoryContext; /* SPI leaves its own */
 	int result;
 
 	if (statement->plan == NULL)
 		prepare(statement);
-	result = SPI_execute_plan(statement->plan, unconstify(Datum *, args), nulls, false, limit);
+	result = SPI_execute_plan(statement->plan, unconstify(Datum *, args), nulls, read_only, limit);
+	MemoryContextSwitchTo(caller);
 	if (result < 0)
 		elog(ERROR, "could not run a statement of apm: %s", SPI_result_code_string(result));
 	return SPI_processed;
 }
 
 uint64
+apm_run_nulls(ApmStatement *statement, const Datum *args, const char *nulls, long limit)
+{
+	return execute(statement, args, nulls, false, limit);
+}
+
+uint64
 apm_run(ApmStatement *statement, const Datum *args)
 {
-	return apm_run_nulls(statement, args, NULL, 0);
+	return execute(statement, args, NULL, false, 0);
+}
+
+uint64
+apm_run_read(ApmStatement *statement, const Datum *args)
+{
+	return execute(statement, args, NULL, true, 0);
 }
 
 Datum

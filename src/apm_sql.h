@@ -12,6 +12,8 @@
  *
  *		rows = apm_run(&put, args);
  *
+ * (Of several arrays it is unnest, not pg_catalog.unnest: the parser knows it by that name.)
+ *
  * All functions expect SPI to be connected (and, where tables of apm are touched, a
  * section of apm_privileged).  What they allocate belongs to the current memory
  * context, which is SPI's own after SPI_connect and goes with SPI_finish.
@@ -41,10 +43,14 @@ typedef struct ApmStatement
  * Runs the statement and returns how many rows it processed or returned; those are in
  * SPI_tuptable until the next statement.  Each run sees what is committed by then, as a
  * statement in READ COMMITTED does.  No argument is null with apm_run; nulls is as in
- * SPI_execute_plan ('n' for null, ' ' for a value); limit 0 is none.
+ * SPI_execute_plan ('n' for null, ' ' for a value); limit 0 is none.  The current memory
+ * context stays what it is.
  */
 extern uint64 apm_run(ApmStatement *statement, const Datum *args);
 extern uint64 apm_run_nulls(ApmStatement *statement, const Datum *args, const char *nulls, long limit);
+
+/* As apm_run, for a statement that only reads: sees what the active snapshot sees. */
+extern uint64 apm_run_read(ApmStatement *statement, const Datum *args);
 
 /* One value. */
 extern Datum apm_uuid_datum(const ApmUuid *uuid);
