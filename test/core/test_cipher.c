@@ -37,6 +37,30 @@ static const ApmKeyId other_id = {{1, 2, 3, 4, 5, 6, 7, 9}};
 static const ApmUuid rid = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
 static const ApmUuid other_rid = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17}};
 
+/*
+ * Made by a program of its own (Python, PyCryptodome) from the words of cipher.h: the record
+ * "Fever", version 2 of the profile "Ahmed", and the key wrapped in generation 3.
+ */
+static const char golden_record[] =
+	"520101020304050607087b7476eb6ea1ad8bed650efcd8a7bdbe09d72e99fdbb0f3c9fa9807769743797303132333435"
+	"363738393a3b409051961567f2157551ecb3490e764c4884612a6678556d4c8e8f896f7ae40d7699d4af7561d2798213"
+	"d9d4b21f7f49f22917cf4f538402b0094e6a2039ca80e80fe3d3e2d68d274024dc8bb78f8b5db1a94c6680a75502c701"
+	"2bb0782fe8190b98dffa5efdf33f3bba8621e98ea7d55993b37f352f2c57b1d585e2a9a79533a6b9530750abd7dbef04"
+	"c0b9ccc55d602ba6083b1199df163384ab42c4a073aed00b3326eb4e16be875d01b3609754a11c49dc41b12f01d7ad0e"
+	"62dd8eb99fa34afc277f5607d30cdc917469ad74864acdde465f09348eb4e7944bc70b409b69852a1e3e4986c8524221"
+	"269971df951faee0bcce812834596bc99ec73e2af1136c222a6761ce43bc2328e9a5e13632a8";
+static const char golden_profile[] =
+	"52010102030405060708f22befc1795d9ef7b858552248f8ece2aee4df87678a7f5680aafc1c9b4f7501303132333435"
+	"363738393a3b64a058d957b7afacf92a933adb5b28a04132cb6f3ed796e4444c0d2436d05b8ece251dd617ad7cb2d516"
+	"ee481f620cf348a2613ce5fcc7909b6b2ccd211ce5b3d411d7b3a061a3bc33a87e88780b63b315f890de05dbf21146b5"
+	"60ffc9cab456b4c6b973630f9c6bbd3fe2e566b21efa37b78e608791f52dcb50c6a29e4a3d97cdc59c8d013f09331ae6"
+	"f76fe15666cc1b9f13d20777bb0e7aac22aac07ebcc4afb0caafdf35417812885b4873f4052d6492ec6e13317e631685"
+	"a3055d9cb8c3e9c048bb579e9dd58c2110bb4633840d584da90abdad786daa15a4d5f9553dd5f789b67e25e5aad908c8"
+	"a1097ed76de217581cbc025c91e4c04a702f07d9388539b172db263561101a7beb90d2637319";
+static const char golden_wrap[] =
+	"303132333435363738393a3b07f4bff79e0469fd7f93e11ee546650b59325aa4a3955363e1e89b9198df030c41952774"
+	"73380a65b65bce0c891a17fa";
+
 static void
 test_gcm_vectors(void)
 {
@@ -266,6 +290,23 @@ test_padding_refusals(void)
 	}
 }
 
+/* What another program sealed, word for word after the headers, opens here. */
+static void
+test_golden(void)
+{
+	ApmBuf out = {.secret = true};
+	uint8_t unwrapped[32];
+
+	CHECK_OK(apm_record_open(key, &key_id, &rid, TEXT("apid"), check_unhex(golden_record), &out));
+	CHECK(out.len == 5 && memcmp(out.data, "Fever", 5) == 0);
+	apm_buf_reset(&out);
+	CHECK_OK(apm_profile_open(key, &key_id, TEXT("apid"), 2, check_unhex(golden_profile), &out));
+	CHECK(out.len == 5 && memcmp(out.data, "Ahmed", 5) == 0);
+	apm_buf_reset(&out);
+	CHECK_OK(apm_key_unwrap(other_key, 3, TEXT("apid"), check_unhex(golden_wrap).data, unwrapped));
+	CHECK(memcmp(unwrapped, key, 32) == 0);
+}
+
 static void
 test_key_wrap(void)
 {
@@ -352,6 +393,7 @@ main(void)
 	test_record_refusals();
 	test_profile();
 	test_padding_refusals();
+	test_golden();
 	test_key_wrap();
 	test_key_id();
 	CHECK_EACH_ALLOCATION(record_body);

@@ -166,11 +166,13 @@ test_flipped_bits(void)
 	flip_bits(2, first_recipient + 8 + 4 + 256);
 }
 
-/* The wrapped keys of rsa_vectors.h, good and bad, in an envelope put together by hand. */
+static const char right_header[] =
+	"{\"alg\":\"RSA-OAEP-256\",\"enc\":\"A256GCM\",\"kid\":\"" RSA_KEY_ID "\"}";
+
+/* A wrapped key and a protected header in an envelope put together by hand: what does opening it answer? */
 static ApmStatus
-open_wrapped(ApmSlice wrapped, bool right_content)
+open_made(const char *header, ApmSlice wrapped, bool right_content)
 {
-	static const char header[] = "{\"alg\":\"RSA-OAEP-256\",\"enc\":\"A256GCM\",\"kid\":\"" RSA_KEY_ID "\"}";
 	uint8_t content_key[32];
 	uint8_t nonce[APM_GCM_NONCE_LEN] = {7};
 	uint8_t sealed[5 + APM_GCM_TAG_LEN];
@@ -181,10 +183,10 @@ open_wrapped(ApmSlice wrapped, bool right_content)
 
 	for (uint8_t i = 0; i < 32; i++)
 		content_key[i] = right_content ? i : 0;
-	apm_base64url_encode(header, sizeof(header) - 1, aad, &aad_len);
+	apm_base64url_encode(header, strlen(header), aad, &aad_len);
 	CHECK_OK(apm_gcm_seal(content_key, nonce, APM_SLICE(aad, aad_len), TEXT("hello"), sealed));
 	apm_put_raw(&envelope, "E\x01", 2);
-	apm_put_bytes(&envelope, header, sizeof(header) - 1);
+	apm_put_bytes(&envelope, header, strlen(header));
 	apm_put_u8(&envelope, 1);
 	apm_put_raw(&envelope, check_unhex(RSA_KEY_ID).data, 8);
 	apm_put_bytes(&envelope, wrapped.data, wrapped.len);
@@ -201,11 +203,33 @@ test_wrapped_vectors(void)
 {
 	ApmSlice good = check_unhex(rsa_wrapped_good);
 
-	CHECK_OK(open_wrapped(good, true));
-	CHECK_STATUS(open_wrapped(good, false), APM_ERR_OPEN);
-	CHECK_STATUS(open_wrapped(APM_SLICE(good.data, 255), true), APM_ERR_OPEN);
+	CHECK_OK(open_made(right_header, good, true));
+	CHECK_STATUS(open_made(right_header, good, false), APM_ERR_OPEN);
+	CHECK_STATUS(open_made(right_header, APM_SLICE(good.data, 255), true), APM_ERR_OPEN);
 	for (size_t i = 0; i < sizeof(rsa_wrapped_bad) / sizeof(rsa_wrapped_bad[0]); i++)
-		CHECK_STATUS(open_wrapped(check_unhex(rsa_wrapped_bad[i].hex), true), APM_ERR_OPEN);
+		CHECK_STATUS(open_made(right_header, check_unhex(rsa_wrapped_bad[i].hex), true), APM_ERR_OPEN);
+}
+
+/* The header is authenticated, but by the sender, whom nobody knows: another than ours is refused. */
+static void
+test_other_headers(void)
+{
+	static const char *const refused[] = {
+		"",
+		"{}",
+		"{\"alg\":\"RSA-OAEP-256\",\"enc\":\"A256GCM\"}",
+		"{\"alg\":\"RSA-OAEP\",\"enc\":\"A256GCM\",\"kid\":\"" RSA_KEY_ID "\"}",
+		"{\"alg\":\"RSA1_5\",\"enc\":\"A256GCM\",\"kid\":\"" RSA_KEY_ID "\"}",
+		"{\"alg\":\"RSA-OAEP-256\",\"enc\":\"A128GCM\",\"kid\":\"" RSA_KEY_ID "\"}",
+		"{\"alg\":\"RSA-OAEP-256\",\"enc\":\"A256GCM\",\"kid\":\"0000000000000000\"}",
+		"{\"enc\":\"A256GCM\",\"alg\":\"RSA-OAEP-256\",\"kid\":\"" RSA_KEY_ID "\"}",
+		"{\"alg\":\"RSA-OAEP-256\",\"enc\":\"A256GCM\",\"kid\":\"" RSA_KEY_ID "\",\"zip\":\"DEF\"}",
+		"{\"alg\":\"RSA-OAEP-256\",\"enc\":\"A256GCM\",\"kid\":\"" RSA_KEY_ID "\"} ",
+	};
+	ApmSlice good = check_unhex(rsa_wrapped_good);
+
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+		CHECK_STATUS(open_made(refused[i], good, true), APM_ERR_OPEN);
 }
 
 /* Where the wrapped key of an envelope for one recipient lies. */
@@ -475,6 +499,7 @@ main(void)
 	test_limits();
 	test_flipped_bits();
 	test_wrapped_vectors();
+	test_other_headers();
 	test_renewal_by_time();
 	test_renewal_by_count();
 	test_cache();
