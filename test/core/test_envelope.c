@@ -359,8 +359,8 @@ test_generations(void)
 static bool
 python_opens(bool expected, const ApmRsa *key, const char *jwe, size_t jwe_len, ApmSlice plain)
 {
-	FILE *script = popen(expected ? "/usr/bin/python3 test/core/open_jwe.py"
-								  : "/usr/bin/python3 test/core/open_jwe.py 2>/dev/null",
+	FILE *script = popen(expected ? "/usr/bin/python3 test/python/open_jwe.py"
+								  : "/usr/bin/python3 test/python/open_jwe.py 2>/dev/null",
 						 "w");
 	ApmBuf pem = {.secret = true};
 	ApmKeyId id;
