@@ -38,7 +38,7 @@ REGRESS_OPTS = --inputdir=$(srcdir)
 ISOLATION = $(sort $(patsubst test/isolation/specs/%.spec,%,$(wildcard test/isolation/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation --load-extension=pgcrypto --load-extension=apm
 
-EXTRA_CLEAN = $(OBJS:.o=.d) src/exports.list build tmp_check log
+EXTRA_CLEAN = $(OBJS:.o=.d) src/exports.list build tmp_check log test/modules/*.so test/modules/*.d
 
 include $(PGXS)
 

@@ -214,7 +214,7 @@ write_new(const char *path, const char *name, ApmFileAccess access, ApmSlice byt
 	mode_t mode = access == APM_FILE_PRIVATE ? 0600 : 0644;
 	int fd;
 
-	/* what a crash left; nobody else writes to a name with our process id */
+	/* what a crash left: nobody else writes this name now */
 	if (unlink(path) != 0 && errno != ENOENT)
 		ereport(ERROR, (errcode_for_file_access(),
 						errmsg("could not remove an old copy of key file \"%s\": %m", name)));
@@ -261,7 +261,7 @@ apm_keyfile_replace(const char *name, ApmSlice bytes)
 	char *temporary;
 
 	require_directory();
-	temporary = psprintf("%s/.%s.%d", apm_key_directory, name, MyProcPid);
+	temporary = psprintf("%s/.%s.new", apm_key_directory, name);
 	write_new(temporary, name, APM_FILE_PRIVATE, bytes);
 	if (rename(temporary, path_of(name)) != 0)
 	{

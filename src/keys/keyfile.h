@@ -38,7 +38,10 @@ extern bool apm_keyfile_read(const char *name, ApmFileAccess access, size_t max,
 
 /* Makes a file; false, and nothing changed, if the name is taken.  Durable when it returns. */
 extern bool apm_keyfile_create(const char *name, ApmFileAccess access, ApmSlice bytes);
-/* Puts bytes in the place of what a private file held, or of nothing; atomic, durable when it returns. */
+/*
+ * Puts bytes in the place of what a private file held, or of nothing; atomic, durable
+ * when it returns.  The caller sees to it that nobody else replaces it meanwhile.
+ */
 extern void apm_keyfile_replace(const char *name, ApmSlice bytes);
 
 /*
