@@ -1,4 +1,4 @@
-# The sign-state: what is written is read back, one process at a time may sign, and a
+# The sign-state: what is written is read back, one database at a time may sign, and a
 # file that was damaged, swapped or planted is refused.  And of the keyring what only C
 # can ask: that a sealer outlives its transaction and that secrets are wiped.
 
@@ -13,17 +13,17 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = apm_node('signer', setup => 0);
+my $node = apm_node('signer', databases => [ 'clinic', 'ward' ], setup => 0);
 my $keys = key_directory($node);
 my $module = "$FindBin::RealBin/../modules/test_keys";
 
 $node->safe_psql(
-	'clinic', qq(
+	$_, qq(
 	CREATE FUNCTION state_write(bigint) RETURNS void AS '$module', 'test_signstate_write' LANGUAGE c;
 	CREATE FUNCTION state_read() RETURNS text AS '$module', 'test_signstate_read' LANGUAGE c;
 	CREATE FUNCTION state_lock() RETURNS boolean AS '$module', 'test_signstate_lock' LANGUAGE c;
 	CREATE FUNCTION seal_and_open(text, integer) RETURNS text AS '$module', 'test_seal_and_open' LANGUAGE c;
-	CREATE FUNCTION secret_left(boolean) RETURNS integer AS '$module', 'test_secret_left' LANGUAGE c;));
+	CREATE FUNCTION secret_left(boolean) RETURNS integer AS '$module', 'test_secret_left' LANGUAGE c;)) foreach qw(clinic ward);
 
 # --- written and read
 is(query($node, 'clinic', 'SELECT state_read() IS NULL'), 't', 'no sign-state at first');
@@ -38,16 +38,17 @@ is($name, 'sign-state-abababababababab', 'its name tells the chain');
 is((stat("$keys/$name"))[2] & 07777, 0600, 'its mode');
 is_deeply([ grep { /^\.sign/ } slurp_dir($keys) ], [], 'no temporary file is left');
 
-# --- one signer at a time
+# --- one database signs at a time
 my ($in, $out) = ("SELECT state_lock(), state_lock();\n", '');
 my $other = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('clinic') ], '<', \$in, '>', \$out,
 	IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
 $other->pump until $out =~ /\n/;
 is($out, "t|t\n", 'a process takes the lock, and again');
-is(query($node, 'clinic', 'SELECT state_lock()'), 'f', 'another does not get it');
+is(query($node, 'clinic', 'SELECT state_lock()'), 't', 'another of the same database shares it');
+is(query($node, 'ward', 'SELECT state_lock()'), 'f', 'one of another database does not get it');
 $in .= "\\q\n";
 $other->finish;
-ok($node->poll_query_until('clinic', 'SELECT state_lock()'), 'until the first has gone');
+wait_for($node, 'ward', 'SELECT state_lock()', 'until the first has gone');
 
 # --- refused
 my $good = slurp_file("$keys/$name");
