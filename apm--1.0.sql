@@ -118,6 +118,9 @@ CREATE TABLE apm.queue (
 	tries integer NOT NULL DEFAULT 0,
 	not_before timestamptz
 );
+-- not_before: null is ready; else it waits for its patient (tries = 0) or after a failure.
+CREATE INDEX queue_ready_idx ON apm.queue (id) WHERE not_before IS NULL;
+CREATE INDEX queue_later_idx ON apm.queue (not_before) WHERE not_before IS NOT NULL;
 ALTER TABLE apm.queue ALTER COLUMN sealed SET STORAGE EXTERNAL;
 COMMENT ON TABLE apm.queue IS 'sealed aPRs on their way from the APM to the network server';
 
@@ -281,10 +284,12 @@ CREATE TABLE apm.final_transaction (
 	rule smallint NOT NULL,
 	height bigint NOT NULL,
 	position integer NOT NULL,
+	pooled_at timestamptz,
 	validated_at timestamptz NOT NULL,
 	stored_at timestamptz
 ) WITH (fillfactor = 70);
-COMMENT ON TABLE apm.final_transaction IS 'what the transaction validator (TV) found in the FTs; stored_at is when the cloud had the record';
+CREATE INDEX final_transaction_refused_idx ON apm.final_transaction (validated_at) WHERE rule <> 0;
+COMMENT ON TABLE apm.final_transaction IS 'what the transaction validator (TV) found in the FTs; stored_at is when the cloud had the record, pooled_at is null if the server restarted meanwhile';
 
 CREATE TABLE apm.outbox (
 	id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT outbox_pkey PRIMARY KEY,
@@ -323,6 +328,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
 	apm.chain, apm.pool, apm.verdict, apm.candidate, apm.tip, apm.member, apm.policy, apm.ledger_patient,
 	apm.ledger_record, apm.final_queue, apm.final_transaction, apm.outbox, apm.cloud_target, apm.cloud_record
 	TO apm_worker;
+-- how many may have come since the last count
+GRANT SELECT ON SEQUENCE apm.queue_id_seq, apm.outbox_id_seq TO apm_worker;
 
 -- verdict and candidate belong to a block in making, load_notice to this database alone.
 SELECT pg_catalog.pg_extension_config_dump('apm.attribute', 'WHERE NOT builtin');
@@ -496,8 +503,67 @@ END
 $guards$;
 
 -- cloud (src/cloud) ----------------------------------------------------------
+CREATE FUNCTION @extschema@.apm_cloud_attach(foreign_table regclass) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_cloud_attach';
+REVOKE ALL ON FUNCTION @extschema@.apm_cloud_attach(regclass) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_cloud_attach(regclass) TO apm_admin;
+COMMENT ON FUNCTION @extschema@.apm_cloud_attach(regclass) IS
+	'makes a table with rid uuid, apid text, apr bytea the cloud store; moves there what the embedded store holds';
 
 -- network server (src/network) -----------------------------------------------
+CREATE VIEW apm.refused AS
+	SELECT f.tid, apm.kind_name(f.kind) AS kind, apm.rule_name(f.rule) AS rule,
+		apm.rule_text(f.rule) AS meaning, f.height, f.position, f.validated_at AS refused_at
+	FROM apm.final_transaction AS f WHERE f.rule <> 0;
+COMMENT ON VIEW apm.refused IS 'transactions that the contract refused, with the rule and when we learned it';
+REVOKE ALL ON apm.refused FROM PUBLIC;
+GRANT SELECT ON apm.refused TO apm_admin, apm_auditor;
+
+-- Tells of a Rid, never of a patient: neither pseudonym nor content.
+CREATE FUNCTION @extschema@.apm_trace(rid uuid)
+	RETURNS TABLE (station text, at timestamptz, detail text)
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH record AS (
+		SELECT s.tid, s.submitted_at FROM apm.submission AS s WHERE s.rid = apm_trace.rid
+	), passed (place, station, at, detail) AS (
+		SELECT 1, 'submitted', r.submitted_at, NULL::text FROM record AS r
+		UNION ALL
+		SELECT 2, 'waiting', w.since, CASE w.reason WHEN 'patient' THEN 'for the patient to be registered'
+				ELSE 'for the identity to be settled' END
+			FROM apm.waiting AS w WHERE w.rid = apm_trace.rid
+		UNION ALL
+		SELECT 3, 'queued', q.queued_at, CASE WHEN q.not_before IS NULL THEN NULL
+				WHEN q.tries = 0 THEN 'waits for the registration of the patient'
+				ELSE format('tried %s times', q.tries) END
+			FROM record AS r JOIN apm.queue AS q ON q.tid = r.tid
+		UNION ALL
+		SELECT 4, 'pooled', p.received_at, NULL FROM record AS r JOIN apm.pool AS p ON p.tid = r.tid
+		UNION ALL
+		SELECT 4, 'pooled', f.pooled_at, NULL
+			FROM record AS r JOIN apm.final_transaction AS f ON f.tid = r.tid WHERE f.pooled_at IS NOT NULL
+		UNION ALL
+		SELECT 5, 'in block', b.stored_at, format('height %s, position %s', b.height, l.position)
+			FROM record AS r JOIN apm.leaf AS l ON l.tid = r.tid JOIN apm.block AS b ON b.hash = l.block
+		UNION ALL
+		SELECT 6, CASE f.rule WHEN 0 THEN 'validated' ELSE 'refused' END, f.validated_at,
+				CASE f.rule WHEN 0 THEN NULL ELSE format('rule "%s"', apm.rule_name(f.rule)) END
+			FROM record AS r JOIN apm.final_transaction AS f ON f.tid = r.tid
+		UNION ALL
+		SELECT 7, 'in outbox', o.queued_at, CASE o.tries WHEN 0 THEN NULL ELSE format('tried %s times', o.tries) END
+			FROM apm.outbox AS o WHERE o.rid = apm_trace.rid
+		UNION ALL
+		SELECT 8, 'in cloud', f.stored_at, NULL
+			FROM record AS r JOIN apm.final_transaction AS f ON f.tid = r.tid WHERE f.stored_at IS NOT NULL
+		UNION ALL
+		SELECT 9, 'in quarantine', x.quarantined_at, format('stage %s: %s', x.stage, x.reason)
+			FROM record AS r JOIN apm.quarantine AS x ON x.tid = r.tid
+	)
+	SELECT p.station, p.at, p.detail FROM passed AS p ORDER BY p.place, p.at;
+END;
+REVOKE ALL ON FUNCTION @extschema@.apm_trace(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_trace(uuid) TO apm_admin, apm_auditor;
+COMMENT ON FUNCTION @extschema@.apm_trace(uuid) IS 'every station that a record has passed or is at, with its time';
 
 -- APM (src/anonymize) --------------------------------------------------------
 

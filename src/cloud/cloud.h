@@ -11,23 +11,30 @@
 
 typedef struct ApmCloudRow
 {
-	ApmUuid		rid;
-	ApmUuid		tid;
-	ApmSlice	apid;
-	ApmSlice	apr;			/* sealed for PK_APM */
+	ApmUuid rid;
+	ApmUuid tid;
+	ApmSlice apid;
+	ApmSlice apr; /* sealed for PK_APM */
 } ApmCloudRow;
 
-/* Into the outbox, in the caller's transaction; a Rid that is there already is left out.  Wakes the cloud worker at commit.  SPI and apm_privileged. */
+/*
+ * Into the outbox, in the caller's transaction; a Rid that is there already is left
+ * out.  Wakes the cloud worker at commit.  Expects SPI and apm_privileged.
+ */
 extern void apm_outbox_put(const ApmCloudRow *rows, int n);
-/* rows waiting in the outbox, cheaply bounded by limit */
-extern int64 apm_outbox_depth(int64 limit);
+
+/* Would the outbox hold more than apm.max_outbox rows with that many more?  As exact as apm_depth.h says. */
+extern bool apm_outbox_full(int more);
 
 /*
- * Reads the sealed aPRs of n Rids: the cloud worker looks in the outbox and in the cloud, in a transaction
- * of its own, outside the caller's snapshot.  out[i] belongs to rids[i]; apr.len = 0 where neither has it.
- * palloc'd.  Raises 08000 when the cloud does not answer, 55000 without preload.
- * A row that the cloud sends twice or unasked is an error (own SQLSTATE), not a choice.
+ * Reads the sealed aPRs of n Rids: the cloud worker looks in the outbox and in the
+ * cloud, in a transaction of its own, outside the caller's snapshot.  out[i] belongs to
+ * rids[i]; out[i].len = 0 where neither has it.  palloc'd in the current context.
+ * Raises 08000 when the cloud does not answer, AP010 when its table is not fit, AP005
+ * when it answers with a row twice or unasked (nobody here could choose), 55000 without
+ * preload, and whatever apm_mailbox_call() does.  What comes back is what the cloud
+ * says: the caller compares it with the ledger.
  */
 extern void apm_cloud_read(const ApmUuid *rids, int n, ApmSlice *out);
 
-#endif							/* APM_CLOUD_H */
+#endif /* APM_CLOUD_H */

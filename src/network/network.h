@@ -24,14 +24,14 @@ extern void apm_queue_put(const ApmUuid *tids, const ApmSlice *sealed, int n);
  */
 typedef struct ApmGateAnswer
 {
-	ApmUuid		tid;			/* of the query transaction */
-	uint64		height;			/* its block */
+	ApmUuid tid;   /* of the query transaction */
+	uint64 height; /* its block */
 	ApmPatientState patient;
-	int			nrecords;
-	ApmPlace   *records;		/* palloc'd */
+	int nrecords;
+	ApmPlace *records; /* palloc'd */
 } ApmGateAnswer;
 
-extern void apm_gate_query(ApmSlice signed_query, const uint8 staff[APM_STAFF_LEN],
-						   const char *acting, const char *login, ApmGateAnswer *answer);
+extern void apm_gate_query(ApmSlice signed_query, const uint8 staff[APM_STAFF_LEN], const char *acting,
+						   const char *login, ApmGateAnswer *answer);
 
-#endif							/* APM_NETWORK_H */
+#endif /* APM_NETWORK_H */

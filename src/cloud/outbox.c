@@ -1,0 +1,75 @@
+/*
+ * outbox.c
+ *	  The way into apm.outbox, where a record waits for the cloud.
+ *
+ * The network server puts a record here when its final transaction says that it is valid.  The
+ * cloud may be down for as long as it likes; what grows meanwhile is this table, and when it has
+ * apm.max_outbox rows, new submissions are refused, at the other end of the journey.
+ */
+#include "postgres.h"
+
+#include "apm_depth.h"
+#include "apm_guc.h"
+#include "cloud/cloud.h"
+#include "worker/worker.h"
+
+void
+apm_outbox_put(const ApmCloudRow *rows, int n)
+{
+	static ApmStatement put = {
+		"INSERT INTO apm.outbox (rid, tid, apid, apr, queued_at)"
+		" SELECT u.*, pg_catalog.clock_timestamp()"
+		" FROM unnest($1, $2, $3, $4) AS u"
+		" ON CONFLICT (rid) DO NOTHING",
+		4,
+		{UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, BYTEAARRAYOID},
+		NULL,
+	};
+	ApmUuid *rids;
+	ApmUuid *tids;
+	ApmSlice *apids;
+	ApmSlice *aprs;
+	Datum args[4];
+
+	if (n == 0)
+		return;
+
+	rids = palloc(sizeof(ApmUuid) * n);
+	tids = palloc(sizeof(ApmUuid) * n);
+	apids = palloc(sizeof(ApmSlice) * n);
+	aprs = palloc(sizeof(ApmSlice) * n);
+	for (int i = 0; i < n; i++)
+	{
+		rids[i] = rows[i].rid;
+		tids[i] = rows[i].tid;
+		apids[i] = rows[i].apid;
+		aprs[i] = rows[i].apr;
+	}
+	args[0] = apm_uuid_array(rids, n);
+	args[1] = apm_uuid_array(tids, n);
+	args[2] = apm_text_array(apids, n);
+	args[3] = apm_bytea_array(aprs, n);
+	apm_run(&put, args);
+	apm_wake_at_commit(APM_WORKER_CLOUD);
+
+	for (int i = 0; i < 4; i++)
+		pfree(DatumGetPointer(args[i]));
+	pfree(rids);
+	pfree(tids);
+	pfree(apids);
+	pfree(aprs);
+}
+
+bool
+apm_outbox_full(int more)
+{
+	static ApmDepth depth = {
+		.newest = {"SELECT last_value FROM apm.outbox_id_seq", 0, {0}, NULL},
+		.count = {"SELECT pg_catalog.count(*) FROM (SELECT FROM apm.outbox LIMIT $1) AS bounded",
+				  1,
+				  {INT8OID},
+				  NULL},
+	};
+
+	return apm_depth_beyond(&depth, apm_max_outbox, more);
+}

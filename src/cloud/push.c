@@ -1,0 +1,289 @@
+/*
+ * push.c
+ *	  From the outbox to the cloud, a batch at a time.
+ *
+ * Three short transactions: claim looks up the oldest rows, act stores them in the cloud,
+ * record takes them out of the outbox.  The cloud commits in act.  A crash before that leaves
+ * everything in the outbox; a crash after it leaves rows in both, which is harmless: act
+ * leaves out what the cloud has already.  No transaction that holds anything of ours is open
+ * while the cloud is waited for, and the outbox has one taker only, so nothing needs to
+ * be locked in between.
+ *
+ * When a batch fails, it is halved, until it goes through or one row is left.  A row that
+ * fails alone because the store refuses it is tried three times and goes to quarantine; the others go
+ * on.  When the store does not answer or is not fit, no row is blamed: the worker backs
+ * off and tries again, for as long as it takes.
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "apm_sql.h"
+#include "cloud/store.h"
+#include "worker/worker.h"
+
+#define BATCH_ROWS 1000
+#define BATCH_BYTES (16 * 1024 * 1024)
+#define PUSH_TIMEOUT_MS (120 * 1000)
+#define BACKOFF_MIN_MS 500
+#define BACKOFF_MAX_MS (30 * 1000)
+#define ROW_TRIES 3
+
+static struct
+{
+	int rows;			  /* of the next batch */
+	bool doubt;			  /* rows of the outbox may be in the store already */
+	int backoff_ms;		  /* 0: the last push went through */
+	TimestampTz retry_at; /* with a backoff */
+} push = {BATCH_ROWS, true, 0, 0};
+
+/*
+ * The oldest rows, as many as fit.  A turn of its own; the result lives until the turn
+ * ends.  Sets *wait to when the next row that must wait is due, as a turn answers it.
+ */
+static int
+claim(ApmStoreRow *out, int *wait)
+{
+	static ApmStatement oldest = {
+		"SELECT id, rid, tid, pg_catalog.octet_length(apr) FROM apm.outbox"
+		" WHERE not_before IS NULL OR not_before <= pg_catalog.now()"
+		" ORDER BY id LIMIT $1",
+		1,
+		{INT8OID},
+		NULL,
+	};
+	static ApmStatement due = {
+		"SELECT pg_catalog.min(not_before) FROM apm.outbox WHERE not_before IS NOT NULL"
+		" AND pg_catalog.isfinite(not_before)",
+		0,
+		{0},
+		NULL,
+	};
+	Datum args[1] = {Int64GetDatum(push.rows)};
+	int64 bytes = 0;
+	int found;
+	int n = 0;
+
+	apm_turn_begin("claiming from the outbox");
+	found = (int) apm_run(&oldest, args);
+	for (int i = 0; i < found; i++)
+	{
+		bytes += apm_row_int4(i, 4);
+		if (n > 0 && bytes > BATCH_BYTES)
+			break;
+		out[n].id = apm_row_int8(i, 1);
+		apm_row_uuid(i, 2, &out[n].rid);
+		apm_row_uuid(i, 3, &out[n].tid);
+		n++;
+	}
+	*wait = APM_TURN_IDLE;
+	if (n == 0)
+	{
+		apm_run(&due, NULL);
+		if (!apm_row_null(0, 1))
+			*wait = (int) TimestampDifferenceMilliseconds(GetCurrentTimestamp(), apm_row_time(0, 1)) + 1;
+	}
+	apm_turn_commit_async();
+	return n;
+}
+
+/* Stores the rows.  Returns 0, or the SQLSTATE that it failed with. */
+static int
+act(const ApmStoreRow *rows, int n)
+{
+	MemoryContext turn = CurrentMemoryContext;
+	volatile int sqlstate = 0;
+
+	PG_TRY();
+	{
+		apm_turn_begin("storing in the cloud");
+		apm_deadline_start(PUSH_TIMEOUT_MS);
+		apm_store_insert(apm_store_target(), rows, n, push.doubt);
+		apm_turn_commit_async();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(turn);
+		sqlstate = geterrcode();
+		FlushErrorState();
+		apm_turn_abort();
+	}
+	PG_END_TRY();
+	apm_deadline_stop();
+	return sqlstate;
+}
+
+static void
+record(const ApmStoreRow *rows, int n)
+{
+	static ApmStatement stored = {
+		"WITH gone AS (DELETE FROM apm.outbox WHERE id = ANY ($1) RETURNING tid)"
+		" UPDATE apm.final_transaction AS f SET stored_at = pg_catalog.clock_timestamp()"
+		" FROM gone WHERE f.tid = gone.tid",
+		1,
+		{INT8ARRAYOID},
+		NULL,
+	};
+	int64 *ids = palloc(sizeof(int64) * n);
+	Datum args[1];
+
+	for (int i = 0; i < n; i++)
+		ids[i] = rows[i].id;
+	apm_turn_begin("recording what is stored");
+	args[0] = apm_int8_array(ids, n);
+	apm_run(&stored, args);
+	apm_turn_commit();
+	pfree(ids);
+}
+
+/* Can the bytes of this row be read here?  If not, it is not the store that failed. */
+static bool
+readable(const ApmStoreRow *row)
+{
+	static ApmStatement read = {
+		"SELECT pg_catalog.sha256(apr) FROM apm.outbox WHERE id = $1",
+		1,
+		{INT8OID},
+		NULL,
+	};
+	MemoryContext turn = CurrentMemoryContext;
+	volatile bool good = true;
+
+	PG_TRY();
+	{
+		Datum args[1] = {Int64GetDatum(row->id)};
+
+		apm_turn_begin("reading a row of the outbox");
+		apm_run(&read, args);
+		apm_turn_commit_async();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(turn);
+		FlushErrorState();
+		apm_turn_abort();
+		good = false;
+	}
+	PG_END_TRY();
+	return good;
+}
+
+/*
+ * This row failed by itself: it waits a little, then longer, and after the last try goes to
+ * quarantine.  One that cannot be read cannot be moved either: it stays where it is for
+ * good, and the quarantine only tells of it.
+ */
+static void
+blame(const ApmStoreRow *row, int sqlstate, bool movable)
+{
+	static ApmStatement tried = {
+		"UPDATE apm.outbox SET tries = tries + 1, not_before = pg_catalog.now()"
+		" + pg_catalog.make_interval(secs => pg_catalog.power(4, tries))"
+		" WHERE id = $1 RETURNING tries",
+		1,
+		{INT8OID},
+		NULL,
+	};
+	static ApmStatement move = {
+		"WITH gone AS (DELETE FROM apm.outbox WHERE id = $1 RETURNING tid, apr)"
+		" INSERT INTO apm.quarantine (stage, tid, reason, content) SELECT 'outbox', tid, $2, apr FROM gone",
+		2,
+		{INT8OID, TEXTOID},
+		NULL,
+	};
+	static ApmStatement leave = {
+		"WITH kept AS (UPDATE apm.outbox SET not_before = 'infinity'"
+		" WHERE id = $1 RETURNING tid)"
+		" INSERT INTO apm.quarantine (stage, tid, reason, content)"
+		" SELECT 'outbox', tid, $2, ''::pg_catalog.bytea FROM kept",
+		2,
+		{INT8OID, TEXTOID},
+		NULL,
+	};
+	Datum args[2];
+	char *reason = psprintf(movable ? "the cloud store refuses it (SQLSTATE %s)"
+									: "cannot be read and stays in the outbox (SQLSTATE %s)",
+							unpack_sql_state(sqlstate));
+
+	apm_turn_begin("noting a row that failed");
+	args[0] = Int64GetDatum(row->id);
+	args[1] = apm_text_datum(APM_SLICE(reason, strlen(reason)));
+	if (apm_run(&tried, args) > 0 && apm_row_int4(0, 1) >= ROW_TRIES)
+		apm_run(movable ? &move : &leave, args);
+	apm_turn_commit();
+}
+
+/* No row is to blame: all wait, longer each time. */
+static int
+back_off(int sqlstate)
+{
+	if (push.backoff_ms == 0)
+		ereport(LOG,
+				(errcode(sqlstate), errmsg("the cloud store does not take records; they wait in the outbox"),
+				 errdetail("It failed with SQLSTATE %s.", unpack_sql_state(sqlstate))));
+	push.backoff_ms = push.backoff_ms == 0 ? BACKOFF_MIN_MS : Min(push.backoff_ms * 2, BACKOFF_MAX_MS);
+	push.retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), push.backoff_ms);
+	return push.backoff_ms;
+}
+
+static int
+failed(const ApmStoreRow *rows, int n, int sqlstate)
+{
+	ApmStoreFault fault = apm_store_fault(sqlstate);
+
+	push.doubt = true;
+	push.rows = Max(n / 2, 1);
+	if (fault == APM_STORE_AWAY)
+		return back_off(sqlstate);
+	if (n > 1)
+		return APM_TURN_AGAIN;
+
+	if (fault == APM_STORE_ROW)
+		blame(&rows[0], sqlstate, true);
+	else if (!readable(&rows[0]))
+		blame(&rows[0], sqlstate, false);
+	else
+		return back_off(sqlstate);
+	return APM_TURN_AGAIN;
+}
+
+static void
+succeeded(void)
+{
+	if (push.backoff_ms > 0)
+		ereport(LOG, (errmsg("the cloud store takes records again")));
+	push.backoff_ms = 0;
+	push.doubt = false;
+	push.rows = Min(push.rows * 2, BATCH_ROWS);
+}
+
+void
+apm_push_soon(void)
+{
+	push.retry_at = 0;
+}
+
+int
+apm_push_turn(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	ApmStoreRow *rows;
+	int wait;
+	int n;
+	int sqlstate;
+
+	if (push.backoff_ms > 0 && now < push.retry_at)
+		return (int) TimestampDifferenceMilliseconds(now, push.retry_at) + 1;
+
+	rows = palloc(sizeof(ApmStoreRow) * BATCH_ROWS);
+	n = claim(rows, &wait);
+	if (n == 0)
+		return wait;
+	sqlstate = act(rows, n);
+	if (sqlstate != 0)
+		return failed(rows, n, sqlstate);
+	record(rows, n);
+	succeeded();
+	return APM_TURN_AGAIN;
+}

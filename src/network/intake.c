@@ -1,0 +1,401 @@
+/*
+ * intake.c
+ *	  From the queue to the pool, a batch at a time.
+ *
+ * A row of apm.queue is ready (not_before is null), or waits until not_before:
+ *
+ *	- its patient is not on the chain yet.  The registration is ahead of it, in the pool or in a
+ *	  block in making, and the contract would refuse it too early.  It waits without
+ *	  limit; the final transaction of a registration makes all such rows ready again, in their order.
+ *	- it failed: a few times, with growing pauses, before it goes to quarantine.
+ *
+ * Only what a registered origin has signed waits for a patient.  Anybody who has the
+ * network server's public key can seal something; what carries no good signature goes to the contract at
+ * once, which refuses it and so leaves a trace.
+ *
+ * All of a batch is one transaction: taken from the queue, put into the pool.  The worker is the
+ * only one who takes, so nothing is locked.  What fails by itself is known by its
+ * status; what raises an error that a row can cause makes the turns go on row by row, until the one is
+ * found.  Any other error is not a row's fault and ends the worker.
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "apm_errors.h"
+#include "apm_memory.h"
+#include "apm_sql.h"
+#include "keys/keyring.h"
+#include "worker/worker.h"
+#include "network/network_server.h"
+
+#define BATCH_ROWS 1000
+#define BATCH_BYTES (32 * 1024 * 1024)
+#define ROW_TRIES 3
+
+typedef struct ApmQueued
+{
+	int64 id;
+	ApmTemplate tt;
+	const char *fault; /* NULL: it is a signed transaction */
+	bool waits;
+} ApmQueued;
+
+typedef struct ApmIntake
+{
+	ApmQueued *rows;
+	int n;
+	int64 oldest; /* of the rows looked at, also if that one cannot be read */
+	bool more;	  /* there may be more than these */
+} ApmIntake;
+
+/* How many of the next rows go one by one, since a batch with them failed. */
+static int singly = 0;
+
+/* Rows whose time has come are ready again. */
+static void
+release_due(void)
+{
+	static ApmStatement release = {
+		"UPDATE apm.queue SET not_before = NULL WHERE not_before <= pg_catalog.now()", 0, {0}, NULL};
+
+	apm_run(&release, NULL);
+}
+
+/* Reads and opens the oldest ready rows, as many as make a batch. */
+static void
+claim(ApmIntake *intake)
+{
+	/* the limits are constants: with a parameter the planner guesses, and may sort the whole queue */
+	static ApmStatement oldest = {
+		"SELECT id, sealed FROM apm.queue WHERE not_before IS NULL ORDER BY id LIMIT 1000", 0, {0}, NULL};
+	static ApmStatement one = {
+		"SELECT id, sealed FROM apm.queue WHERE not_before IS NULL ORDER BY id LIMIT 1", 0, {0}, NULL};
+	int found = (int) apm_run(singly > 0 ? &one : &oldest, NULL);
+	size_t bytes = 0;
+
+	intake->n = 0;
+	intake->oldest = found > 0 ? apm_row_int8(0, 1) : 0;
+	intake->rows = palloc0(sizeof(ApmQueued) * Max(found, 1));
+	while (intake->n < found && bytes < BATCH_BYTES)
+	{
+		ApmQueued *row = &intake->rows[intake->n];
+		ApmSlice sealed;
+
+		row->id = apm_row_int8(intake->n, 1);
+		sealed = apm_row_bytea(intake->n, 2);
+		row->fault = apm_template_open(sealed, &row->tt);
+		bytes += sealed.len;
+		intake->n++;
+	}
+	intake->more = intake->n < found || found == BATCH_ROWS || singly > 0;
+}
+
+/* The key of a registered origin; NULL if there is none of that id.  Remembers the last. */
+static const ApmEcKey *
+origin_key(const ApmDigest *origin)
+{
+	static ApmStatement member = {
+		"SELECT spki FROM apm.member WHERE id = $1 AND member = 2", 1, {BYTEAOID}, NULL};
+	static ApmEcKey *key = NULL;
+	static ApmDigest key_of;
+	Datum args[1] = {apm_digest_datum(origin)};
+	MemoryContext old;
+
+	if (key != NULL && memcmp(&key_of, origin, sizeof(ApmDigest)) == 0)
+		return key;
+	if (apm_run(&member, args) == 0)
+		return NULL;
+
+	apm_ec_free(key);
+	key = NULL;
+	old = MemoryContextSwitchTo(apm_process_context());
+	apm_check(apm_ec_from_spki(apm_row_bytea(0, 1), &key), "read the key of an origin");
+	MemoryContextSwitchTo(old);
+	key_of = *origin;
+	return key;
+}
+
+static bool
+is_record(const ApmQueued *row)
+{
+	return row->fault == NULL && row->tt.opened.wellformed && row->tt.opened.tx.kind == APM_KIND_PRIMARY;
+}
+
+/* Marks the records that wait for their patient. */
+static void
+find_waiting(ApmIntake *intake)
+{
+	ApmSlice *apids = palloc(sizeof(ApmSlice) * Max(intake->n, 1));
+	bool *known = palloc(sizeof(bool) * Max(intake->n, 1));
+	int n = 0;
+
+	for (int i = 0; i < intake->n; i++)
+	{
+		if (is_record(&intake->rows[i]))
+			apids[n++] = intake->rows[i].tt.opened.tx.u.primary.apid;
+	}
+	if (n == 0)
+		return;
+	apm_ledger_known_patients(apids, n, known);
+	n = 0;
+	for (int i = 0; i < intake->n; i++)
+	{
+		ApmOpened *opened = &intake->rows[i].tt.opened;
+		const ApmEcKey *key;
+
+		if (!is_record(&intake->rows[i]) || known[n++])
+			continue;
+		key = origin_key(&opened->tx.origin);
+		intake->rows[i].waits =
+			key != NULL && apm_origin_verify(key, &opened->leaf, &opened->proof) == APM_OK;
+	}
+}
+
+/*
+ * Must final transactions be looked at first?  A record that waits becomes ready with the FT of
+ * its patient's registration.  If that one is there and not handled, a younger record of
+ * the same patient would pass an older one here, and an amendment what it amends.
+ */
+static bool
+must_stand_back(void)
+{
+	static ApmStatement ahead = {
+		"SELECT EXISTS (SELECT FROM apm.queue WHERE not_before IS NOT NULL AND tries = 0)"
+		" AND EXISTS (SELECT FROM apm.final_queue WHERE tries = 0)",
+		0,
+		{0},
+		NULL,
+	};
+
+	apm_run(&ahead, NULL);
+	return apm_row_bool(0, 1);
+}
+
+/* Moves the transactions that neither failed nor wait into the pool. */
+static void
+pass_on(const ApmIntake *intake)
+{
+	static ApmStatement take = {"DELETE FROM apm.queue WHERE id = ANY ($1)", 1, {INT8ARRAYOID}, NULL};
+	int64 *ids = palloc(sizeof(int64) * Max(intake->n, 1));
+	ApmUuid *tids = palloc(sizeof(ApmUuid) * Max(intake->n, 1));
+	ApmSlice *pts = palloc(sizeof(ApmSlice) * Max(intake->n, 1));
+	Datum args[1];
+	int n = 0;
+
+	for (int i = 0; i < intake->n; i++)
+	{
+		ApmQueued *row = &intake->rows[i];
+
+		if (row->fault != NULL || row->waits)
+			continue;
+		ids[n] = row->id;
+		tids[n] = row->tt.opened.tid;
+		pts[n] = apm_template_seal(row->tt.plain);
+		n++;
+	}
+	if (n == 0)
+		return;
+	args[0] = apm_int8_array(ids, n);
+	apm_run(&take, args);
+	apm_pool_put(tids, pts, n);
+	apm_passage_note(tids, n);
+}
+
+/* Lets records wait for their patient; the minute is a net, should no FT ever tell. */
+static void
+put_off(const ApmIntake *intake)
+{
+	static ApmStatement put = {
+		"UPDATE apm.queue SET not_before = pg_catalog.now() + pg_catalog.make_interval(mins => 1)"
+		" WHERE id = ANY ($1)",
+		1,
+		{INT8ARRAYOID},
+		NULL,
+	};
+	int64 *ids = palloc(sizeof(int64) * Max(intake->n, 1));
+	Datum args[1];
+	int n = 0;
+
+	for (int i = 0; i < intake->n; i++)
+	{
+		if (intake->rows[i].waits)
+			ids[n++] = intake->rows[i].id;
+	}
+	if (n == 0)
+		return;
+	args[0] = apm_int8_array(ids, n);
+	apm_run(&put, args);
+}
+
+void
+apm_queue_release_waiting(void)
+{
+	static ApmStatement release = {
+		"UPDATE apm.queue SET not_before = NULL WHERE not_before IS NOT NULL AND tries = 0", 0, {0}, NULL};
+
+	apm_run(&release, NULL);
+}
+
+/*
+ * Counts a failure of these rows, in a transaction of its own.  After the last try a row goes to
+ * quarantine; one that cannot be read cannot be moved either: it stays for good where
+ * it is, and the quarantine only tells of it.
+ */
+static void
+blame(const int64 *ids, const ApmSlice *reasons, int n, bool movable)
+{
+	static ApmStatement tried = {
+		"UPDATE apm.queue SET tries = tries + 1,"
+		" not_before = pg_catalog.now() + pg_catalog.make_interval(secs => pg_catalog.power(4, tries))"
+		" WHERE id = ANY ($1)",
+		1,
+		{INT8ARRAYOID},
+		NULL,
+	};
+	static ApmStatement move = {
+		"WITH gone AS (DELETE FROM apm.queue WHERE id = ANY ($1) AND tries >= $3 RETURNING id, tid, sealed)"
+		" INSERT INTO apm.quarantine (stage, tid, reason, content)"
+		" SELECT 'queue', g.tid, u.reason, g.sealed FROM gone AS g"
+		" JOIN unnest($1, $2) AS u (id, reason) ON u.id = g.id",
+		3,
+		{INT8ARRAYOID, TEXTARRAYOID, INT4OID},
+		NULL,
+	};
+	static ApmStatement leave = {
+		"WITH kept AS (UPDATE apm.queue SET not_before = 'infinity'"
+		" WHERE id = ANY ($1) AND tries >= $3 RETURNING id, tid)"
+		" INSERT INTO apm.quarantine (stage, tid, reason, content)"
+		" SELECT 'queue', k.tid, u.reason, ''::pg_catalog.bytea FROM kept AS k"
+		" JOIN unnest($1, $2) AS u (id, reason) ON u.id = k.id",
+		3,
+		{INT8ARRAYOID, TEXTARRAYOID, INT4OID},
+		NULL,
+	};
+	Datum args[3];
+
+	apm_turn_begin("noting rows that failed");
+	args[0] = apm_int8_array(ids, n);
+	args[1] = apm_text_array(reasons, n);
+	args[2] = Int32GetDatum(ROW_TRIES);
+	apm_run(&tried, args);
+	apm_run(movable ? &move : &leave, args);
+	apm_turn_commit();
+}
+
+static void
+blame_faults(const ApmIntake *intake)
+{
+	int64 *ids = palloc(sizeof(int64) * Max(intake->n, 1));
+	ApmSlice *reasons = palloc(sizeof(ApmSlice) * Max(intake->n, 1));
+	int n = 0;
+
+	for (int i = 0; i < intake->n; i++)
+	{
+		const char *fault = intake->rows[i].fault;
+
+		if (fault == NULL)
+			continue;
+		ids[n] = intake->rows[i].id;
+		reasons[n++] = APM_SLICE(fault, strlen(fault));
+	}
+	if (n > 0)
+		blame(ids, reasons, n, true);
+}
+
+/* When the next row is due, as a turn answers it. */
+static int
+next_due(void)
+{
+	static ApmStatement due = {
+		"SELECT pg_catalog.min(not_before) FROM apm.queue"
+		" WHERE not_before IS NOT NULL AND not_before < 'infinity'",
+		0,
+		{0},
+		NULL,
+	};
+
+	apm_run(&due, NULL);
+	if (apm_row_null(0, 1))
+		return APM_TURN_IDLE;
+	return (int) TimestampDifferenceMilliseconds(GetCurrentTimestamp(), apm_row_time(0, 1)) + 1;
+}
+
+/* One batch, in a transaction; the intake lives until the turn ends, what it borrows does not. */
+static int
+take_batch(ApmIntake *intake)
+{
+	MemoryContext turn = CurrentMemoryContext;
+	int next;
+
+	apm_turn_begin("taking from the queue");
+	release_due();
+	claim(intake);
+	find_waiting(intake);
+	if (must_stand_back())
+	{
+		intake->n = 0;
+		intake->more = true;
+	}
+	pass_on(intake);
+	put_off(intake);
+	next = intake->more ? APM_TURN_AGAIN : next_due();
+	if (intake->n > 0)
+	{
+		size_t size = sizeof(ApmQueued) * intake->n;
+
+		intake->rows = memcpy(MemoryContextAlloc(turn, size), intake->rows, size);
+	}
+	apm_turn_commit();
+	return next;
+}
+
+/* A batch failed.  If it was one row, that is blamed; else the next ones go one by one. */
+static int
+batch_failed(const ApmIntake *intake, int sqlstate)
+{
+	char *reason = psprintf("cannot be handled (SQLSTATE %s)", unpack_sql_state(sqlstate));
+	ApmSlice reasons[1] = {APM_SLICE(reason, strlen(reason))};
+	bool readable = ERRCODE_TO_CATEGORY(sqlstate) != ERRCODE_TO_CATEGORY(ERRCODE_INTERNAL_ERROR);
+
+	if (singly > 0)
+	{
+		blame(&intake->oldest, reasons, 1, readable);
+		singly--;
+	}
+	else
+		singly = BATCH_ROWS;
+	return APM_TURN_AGAIN;
+}
+
+int
+apm_queue_turn(void)
+{
+	MemoryContext turn = CurrentMemoryContext;
+	ApmIntake *intake = palloc0(sizeof(ApmIntake));
+	volatile int sqlstate = 0;
+	volatile int next = APM_TURN_IDLE;
+
+	PG_TRY();
+	{
+		next = take_batch(intake);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(turn);
+		sqlstate = geterrcode();
+		if (!apm_is_rows_fault(sqlstate))
+			PG_RE_THROW();
+		FlushErrorState();
+		apm_turn_abort();
+	}
+	PG_END_TRY();
+	if (sqlstate != 0)
+		return batch_failed(intake, sqlstate);
+
+	if (singly > 0)
+		singly = intake->n > 0 ? singly - 1 : 0;
+	blame_faults(intake);
+	return next;
+}

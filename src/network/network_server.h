@@ -1,0 +1,67 @@
+/*
+ * network_server.h
+ *	  Inside the network room: what the stages of one turn ask of each other.
+ */
+#ifndef APM_NETWORK_SERVER_H
+#define APM_NETWORK_SERVER_H
+
+#include "postgres.h"
+
+#include "chain/chain.h"
+#include "worker/worker.h"
+
+/* A sealed aPR, opened; what it borrows lives with the memory context that it was opened in. */
+typedef struct ApmTemplate
+{
+	ApmOpened opened;
+	ApmSlice plain; /* the signed transaction's bytes */
+} ApmTemplate;
+
+/*
+ * TT, the transaction template: opens what the APM sealed and takes it apart.  NULL, or why
+ * it is not a transaction, as a sentence for the quarantine.  Raises AP002 without PrK_NS.
+ */
+extern const char *apm_template_open(ApmSlice sealed, ApmTemplate *out);
+
+/* TG, the transaction generator: the PT, or QT, of a signed transaction. */
+extern ApmSlice apm_template_seal(ApmSlice plain);
+
+/* Turns of the worker; each answers as in ApmWorkerDesc. */
+extern int apm_gate_turn(void);
+extern int apm_validator_turn(void);
+extern int apm_queue_turn(void);
+
+/*
+ * A registration is final: records that wait for their patient are ready again.  In the
+ * transaction that handles its FT.
+ */
+extern void apm_queue_release_waiting(void);
+
+/*
+ * A query is final.  Prepares the answer to the letter that waits for it, if one does, in the transaction
+ * that handles its FT; send is called when that is committed, discard before it is begun.
+ */
+extern void apm_gate_discard(void);
+extern void apm_gate_prepare(const ApmEntry *entry, uint64 height);
+extern void apm_gate_send(void);
+
+/*
+ * When a transaction entered the pool: the chain takes its row away, so this process
+ * remembers, and the validator writes it down.  0 if it is not known, as after a restart.
+ */
+extern void apm_passage_note(const ApmUuid *tids, int n);
+extern TimestampTz apm_passage_recall(const ApmUuid *tid); /* and forgets */
+
+/* Can an error with this SQLSTATE be what one row caused?  Any other is no reason to blame a row. */
+extern bool apm_is_rows_fault(int sqlstate);
+
+/* The earlier of two answers of turns. */
+static inline int
+apm_sooner(int a, int b)
+{
+	if (a == APM_TURN_IDLE || b == APM_TURN_IDLE)
+		return a == APM_TURN_IDLE ? b : a;
+	return Min(a, b);
+}
+
+#endif /* APM_NETWORK_SERVER_H */

@@ -1,0 +1,92 @@
+/*
+ * server.c
+ *	  The network server: one turn.
+ *
+ * Readers wait for letters; so those come first, then the final transactions, which end
+ * somebody's waiting or somebody's queue, then new records.
+ *
+ * Without PrK_NS, or a public key that its stages seal for, it does the stages that it can and says
+ * which it cannot.
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "apm_errors.h"
+#include "keys/keyring.h"
+#include "worker/worker.h"
+#include "network/network_server.h"
+
+#define KEYS_POLL_MS 1000
+
+extern PGDLLEXPORT void apm_network_server_main(Datum main_arg) pg_attribute_noreturn();
+
+bool
+apm_is_rows_fault(int sqlstate)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_DATA_EXCEPTION:
+		case ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION:
+		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:
+		case ERRCODE_INTERNAL_ERROR: /* and damaged pages */
+			return true;
+		default:
+			return false;
+	}
+}
+
+static bool
+keys_are_here(void)
+{
+	return apm_key_have_private(APM_PAIR_NS) && apm_key_have_public(APM_PAIR_PB) &&
+		   apm_key_have_public(APM_PAIR_APM);
+}
+
+/*
+ * May it do the stages that open and seal?  Says so once when it may not, and looks again
+ * now and then: nobody tells a worker when keys are made.
+ */
+static bool
+have_keys(void)
+{
+	static bool told = false;
+	static TimestampTz looked_at = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	bool have = keys_are_here();
+
+	if (!have && TimestampDifferenceExceeds(looked_at, now, KEYS_POLL_MS))
+	{
+		looked_at = now;
+		apm_key_forget();
+		have = keys_are_here();
+	}
+	if (!have && !told)
+		ereport(LOG, (errcode(ERRCODE_APM_KEY_MISSING),
+					  errmsg("the network server takes nothing from its queues: a key is missing"),
+					  errhint("It needs its own private key and the public keys of the APM and of the "
+							  "chain. See apm.key.")));
+	told = !have;
+	return have;
+}
+
+static int
+turn(void)
+{
+	int next;
+
+	if (!have_keys())
+		return apm_sooner(apm_key_have_public(APM_PAIR_PB) ? apm_gate_turn() : APM_TURN_IDLE, KEYS_POLL_MS);
+
+	next = apm_gate_turn();
+	next = apm_sooner(next, apm_validator_turn());
+	return apm_sooner(next, apm_queue_turn());
+}
+
+void
+apm_network_server_main(Datum main_arg)
+{
+	static const ApmWorkerDesc desc = {.kind = APM_WORKER_NETWORK, .turn = turn};
+
+	apm_worker_run(&desc, main_arg);
+}
