@@ -88,7 +88,7 @@ claim(ApmStoreRow *out, int *wait)
 	return n;
 }
 
-/* Stores the rows.  Returns 0, or the SQLSTATE that it failed with. */
+/* Stores the rows.  Returns 0, or the SQLSTATE that it failed with, which apm.status then shows. */
 static int
 act(const ApmStoreRow *rows, int n)
 {
@@ -104,10 +104,14 @@ act(const ApmStoreRow *rows, int n)
 	}
 	PG_CATCH();
 	{
+		ErrorData *error;
+
 		MemoryContextSwitchTo(turn);
-		sqlstate = geterrcode();
+		error = CopyErrorData();
+		sqlstate = error->sqlerrcode;
 		FlushErrorState();
 		apm_turn_abort();
+		apm_turn_failed(error->sqlerrcode, error->message);
 	}
 	PG_END_TRY();
 	apm_deadline_stop();

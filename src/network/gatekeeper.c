@@ -38,8 +38,11 @@
 #define LETTERS 128
 #define STARTING_MS 5000 /* so long may it be unknown whether the node serves */
 #define STARTING_POLL_MS 50
-#define LOST_AFTER_MS 2000 /* a letter that waits longer is looked after ... */
-#define LOST_POLL_MS 2000  /* ... that often */
+#define LOST_AFTER_MS 2000 /* a letter that waits longer may be lost */
+#define LOOK_MS 2000
+#define MINER_AWAY_MS 15000 /* it is not coming back soon */
+
+static const char *const no_reads = "this node serves no reads";
 
 /* A letter, opened. */
 typedef struct ApmQuery
@@ -113,12 +116,6 @@ refusal_sqlstate(ApmRefusal why)
 		default:
 			return ERRCODE_APM_ROLLED_BACK;
 	}
-}
-
-static void
-refuse(const ApmLetter *letter, ApmRefusal why)
-{
-	apm_mailbox_fail(letter, refusal_sqlstate(why), "this node serves no reads", apm_refusal_text(why));
 }
 
 /* Opens a letter; false and failed if it is not a query. */
@@ -262,25 +259,23 @@ list_waiting(TimestampTz before, ApmWaiting ***out)
 }
 
 static void
-refuse_waiting(ApmRefusal why)
+fail_waiting(int sqlstate, const char *message, const char *hint)
 {
 	ApmWaiting **entries;
 	int n = list_waiting(DT_NOEND, &entries);
 
 	for (int i = 0; i < n; i++)
 	{
-		refuse(&entries[i]->letter, why);
+		apm_mailbox_fail(&entries[i]->letter, sqlstate, message, hint);
 		forget(entries[i]);
 	}
 }
 
-/*
- * Fails letters whose query is nowhere any more: not in the pool, and no FT is on its way, so the
- * one that would answer them has been handled or will never come.
- */
-static void
-fail_lost(void)
+/* The waiting letters whose query is nowhere any more; palloc'd. */
+static int
+list_lost(ApmUuid **out)
 {
+	/* one snapshot: no FT is on its way, so the one that would answer was handled or never comes */
 	static ApmStatement lost = {
 		"SELECT u.tid FROM unnest($1) AS u (tid)"
 		" WHERE NOT EXISTS (SELECT FROM apm.final_queue)"
@@ -289,37 +284,55 @@ fail_lost(void)
 		{UUIDARRAYOID},
 		NULL,
 	};
-	TimestampTz now = GetCurrentTimestamp();
+	MemoryContext turn = CurrentMemoryContext;
 	ApmWaiting **entries;
 	ApmUuid *tids;
 	Datum args[1];
-	int n;
+	int n = list_waiting(TimestampTzPlusMilliseconds(GetCurrentTimestamp(), -LOST_AFTER_MS), &entries);
 
-	if (!TimestampDifferenceExceeds(looked_at, now, LOST_POLL_MS))
-		return;
-	looked_at = now;
-	n = list_waiting(TimestampTzPlusMilliseconds(now, -LOST_AFTER_MS), &entries);
-	if (n == 0)
-		return;
-
-	apm_turn_begin("looking after queries");
-	tids = palloc(sizeof(ApmUuid) * n);
+	*out = tids = MemoryContextAlloc(turn, sizeof(ApmUuid) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 		tids[i] = entries[i]->tid;
+	if (n == 0)
+		return 0;
+
+	apm_turn_begin("looking after queries");
 	args[0] = apm_uuid_array(tids, n);
 	n = (int) apm_run(&lost, args);
 	for (int i = 0; i < n; i++)
-	{
-		ApmUuid tid;
-		ApmWaiting *entry;
+		apm_row_uuid(i, 1, &tids[i]);
+	apm_turn_commit_async();
+	return n;
+}
 
-		apm_row_uuid(i, 1, &tid);
-		entry = hash_search(waiting, tid.bytes, HASH_FIND, NULL);
+/* Now and then: fails letters that nobody will answer. */
+static void
+look_after_waiting(void)
+{
+	static TimestampTz miner_seen = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	ApmUuid *lost;
+	int n;
+
+	if (miner_seen == 0 || apm_worker_runs(APM_WORKER_MINER))
+		miner_seen = now;
+	if (hash_get_num_entries(waiting) == 0 || !TimestampDifferenceExceeds(looked_at, now, LOOK_MS))
+		return;
+	looked_at = now;
+	if (TimestampDifferenceExceeds(miner_seen, now, MINER_AWAY_MS))
+	{
+		fail_waiting(ERRCODE_APM_WORKER_DOWN, "the chain's worker does not run", "See apm.status.");
+		return;
+	}
+	n = list_lost(&lost);
+	for (int i = 0; i < n; i++)
+	{
+		ApmWaiting *entry = hash_search(waiting, lost[i].bytes, HASH_FIND, NULL);
+
 		apm_mailbox_fail(&entry->letter, ERRCODE_APM_WORKER_DOWN, "the chain has lost the query",
 						 "Nothing was read. Ask again; apm.quarantine may have the reason.");
 		forget(entry);
 	}
-	apm_turn_commit_async();
 }
 
 void
@@ -399,21 +412,21 @@ apm_gate_turn(void)
 		return STARTING_POLL_MS;
 	}
 	if (refusal != APM_REFUSAL_NONE)
-		refuse_waiting(refusal);
+		fail_waiting(refusal_sqlstate(refusal), no_reads, apm_refusal_text(refusal));
 
 	taken = apm_mailbox_take(APM_WORKER_NETWORK, letters, LETTERS);
 	queries = palloc(sizeof(ApmQuery) * Max(taken, 1));
 	for (int i = 0; i < taken; i++)
 	{
 		if (refusal != APM_REFUSAL_NONE)
-			refuse(&letters[i], refusal);
+			apm_mailbox_fail(&letters[i], refusal_sqlstate(refusal), no_reads, apm_refusal_text(refusal));
 		else if (apm_mailbox_wanted(&letters[i]) && open_letter(&letters[i], &queries[n]))
 			n++;
 	}
 	if (n > 0)
 		accept_queries(queries, n);
-	fail_lost();
+	look_after_waiting();
 	if (taken == LETTERS)
 		return APM_TURN_AGAIN;
-	return hash_get_num_entries(waiting) > 0 ? LOST_POLL_MS : APM_TURN_IDLE;
+	return hash_get_num_entries(waiting) > 0 ? LOOK_MS : APM_TURN_IDLE;
 }

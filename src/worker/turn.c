@@ -94,6 +94,18 @@ apm_turn_commit_async(void)
 }
 
 void
+apm_turn_failed(int sqlstate, const char *message)
+{
+	apm_state_failed(sqlstate, apm_error_text(sqlstate, message));
+}
+
+bool
+apm_worker_runs(ApmWorkerKind kind)
+{
+	return apm_shared != NULL && apm_state_presence(kind) == APM_PRESENCE_HERE;
+}
+
+void
 apm_turn_abort(void)
 {
 	AbortOutOfAnyTransaction();

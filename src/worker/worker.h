@@ -61,6 +61,12 @@ extern void apm_turn_commit_async(void); /* for what a crash may take back */
  */
 extern void apm_turn_abort(void);
 
+/*
+ * Shows in apm.status an error that the turn handles itself.  The message is shown if the
+ * SQLSTATE is ours, else the class of the error.
+ */
+extern void apm_turn_failed(int sqlstate, const char *message);
+
 /* Shows what the turn does outside its transactions: mining, waiting for the cloud. */
 extern void apm_turn_activity(const char *activity);
 
@@ -78,6 +84,9 @@ extern void apm_worker_run_once(ApmWorkerKind kind);
  */
 extern void apm_wake(ApmWorkerKind kind);
 extern void apm_wake_at_commit(ApmWorkerKind kind);
+
+/* Does this database's worker of that kind run now? */
+extern bool apm_worker_runs(ApmWorkerKind kind);
 
 /* Is apm in shared_preload_libraries, so that there is shared memory? */
 extern bool apm_shared_available(void);
