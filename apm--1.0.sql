@@ -416,6 +416,22 @@ COMMENT ON FUNCTION @extschema@.apm_setup(integer, text, boolean) IS
 REVOKE ALL ON FUNCTION @extschema@.apm_setup(integer, text, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.apm_setup(integer, text, boolean) TO apm_admin;
 
+CREATE FUNCTION @extschema@.apm_accept_rollback() RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_accept_rollback';
+COMMENT ON FUNCTION @extschema@.apm_accept_rollback() IS
+	'the operator''s word that this database goes on with its chain after a restore, clone or load; verifies it whole first';
+REVOKE ALL ON FUNCTION @extschema@.apm_accept_rollback() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_accept_rollback() TO apm_admin;
+
+CREATE FUNCTION @extschema@.apm_verify(from_height bigint DEFAULT 0, to_height bigint DEFAULT NULL,
+	OUT ok boolean, OUT height bigint, OUT "position" integer, OUT fault text,
+	OUT blocks bigint, OUT transactions bigint, OUT not_rerun bigint)
+	RETURNS record LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_verify';
+COMMENT ON FUNCTION @extschema@.apm_verify(bigint, bigint) IS
+	'computes the ledger again from its rows and names the first fault; not_rerun counts refused transactions that were not kept';
+REVOKE ALL ON FUNCTION @extschema@.apm_verify(bigint, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_verify(bigint, bigint) TO apm_admin, apm_auditor;
+
 CREATE FUNCTION apm.rule_name(rule smallint) RETURNS text
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'apm_rule_name_sql';
 COMMENT ON FUNCTION apm.rule_name(smallint) IS 'name of a rule of the contract; null for one that does not exist';

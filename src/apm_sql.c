@@ -17,6 +17,14 @@
 
 #include "apm_sql.h"
 
+static bool only_reading = false;
+
+void
+apm_sql_freeze(bool frozen)
+{
+	only_reading = frozen;
+}
+
 static void
 prepare(ApmStatement *statement)
 {
@@ -37,7 +45,7 @@ execute(ApmStatement *statement, const Datum *args, const char *nulls, bool read
 
 	if (statement->plan == NULL)
 		prepare(statement);
-	result = SPI_execute_plan(statement->plan, unconstify(Datum *, args), nulls, read_only, limit);
+	result = SPI_execute_plan(statement->plan, unconstify(Datum *, args), nulls, read_only || only_reading, limit);
 	MemoryContextSwitchTo(caller);
 	if (result < 0)
 		elog(ERROR, "could not run a statement of apm: %s", SPI_result_code_string(result));

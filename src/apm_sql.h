@@ -52,6 +52,12 @@ extern uint64 apm_run_nulls(ApmStatement *statement, const Datum *args, const ch
 /* As apm_run, for a statement that only reads: sees what the active snapshot sees. */
 extern uint64 apm_run_read(ApmStatement *statement, const Datum *args);
 
+/*
+ * Between apm_sql_freeze(true) and (false) statements only read, and all see what the
+ * caller's snapshot sees.  The caller switches back also when an error jumps (PG_FINALLY).
+ */
+extern void apm_sql_freeze(bool frozen);
+
 /* One value. */
 extern Datum apm_uuid_datum(const ApmUuid *uuid);
 extern Datum apm_digest_datum(const ApmDigest *digest); /* a bytea */

@@ -6,9 +6,8 @@
  * transactions needs a few rows of large tables: which, the transactions say
  * (ApmNeeds), and one statement a table fetches them for the whole batch.
  *
- * The state outlives SPI and often the transaction, but running a statement leaves SPI's
- * own memory context current; so what is loaded is entered with the state's context
- * current, after the statement.
+ * The state outlives SPI and often the transaction, so what is loaded is entered with the
+ * state's own memory context current.
  */
 #include "postgres.h"
 

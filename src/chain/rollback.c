@@ -1,0 +1,104 @@
+/*
+ * rollback.c
+ *	  apm_accept_rollback(): the operator's word that this ledger is the one to go on with.
+ *
+ * After a restore, a clone, a load or a switched-off guard the node refuses to mine and to
+ * serve, because it cannot know whether another one goes on with the same chain.  The
+ * operator can.  He may have history cut at its end that way, and nothing else: what is
+ * accepted must verify whole.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+
+#include "apm_errors.h"
+#include "apm_sql.h"
+#include "apm_user.h"
+#include "chain/guard.h"
+#include "chain/signing.h"
+#include "chain/verify.h"
+#include "keys/signstate.h"
+#include "worker/worker.h"
+
+PG_FUNCTION_INFO_V1(apm_accept_rollback);
+
+static void
+require_verified(ApmVerification *found)
+{
+	apm_verify_ledger(0, -1, found);
+	if (!found->ok)
+		ereport(ERROR, (errcode(ERRCODE_APM_TAMPERED), errmsg("the ledger does not verify"),
+						errdetail("Height %lld, position %d: %s", (long long) found->height, found->position,
+								  found->fault),
+						errhint("apm_verify() says the same; restore a ledger that verifies.")));
+}
+
+static uint64
+clear_notices(void)
+{
+	static ApmStatement clear = {.sql = "DELETE FROM ONLY apm.load_notice"};
+
+	return apm_run(&clear, NULL);
+}
+
+/* Makes the sign-state name the tip, unless it fits the ledger already.  True if it was written. */
+static bool
+settle_sign_state(const ApmDigest *chain)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ApmCandidate candidate;
+	ApmRefusal why;
+	bool has_candidate;
+	ApmTip tip;
+
+	if (!apm_ledger_tip(&tip))
+		ereport(ERROR, (errcode(ERRCODE_APM_TAMPERED), errmsg("the ledger has no block")));
+	has_candidate = apm_candidate_read(&candidate, context);
+	if (apm_signing_look(chain, &tip, has_candidate ? &candidate : NULL, &why) != APM_SIGNING_REFUSED)
+		return false;
+	if (!apm_signstate_lock(chain))
+		ereport(ERROR, (errcode(ERRCODE_APM_ROLLED_BACK), errmsg("another database goes on with this chain"),
+						errhint("Its miner holds the sign-state in apm.key_directory; end it for good first.")));
+	apm_signing_record(chain, tip.header.height, &tip.hash);
+	return true;
+}
+
+/* apm_accept_rollback() returns text */
+Datum
+apm_accept_rollback(PG_FUNCTION_ARGS)
+{
+	ApmChainIdentity identity;
+	ApmPrivileged saved;
+	ApmVerification found;
+	StringInfoData said;
+	uint64 notices;
+	int guards;
+
+	apm_require_admin("accept a rollback");
+	initStringInfo(&said);
+	apm_privileged_begin(&saved);
+	SPI_connect();
+	if (!apm_chain_read(&identity))
+		ereport(ERROR, (errcode(ERRCODE_APM_NOT_SET_UP), errmsg("this database takes part in no chain"),
+						errhint("Call apm_setup().")));
+	guards = apm_guards_restore();
+	require_verified(&found);
+	notices = clear_notices();
+	appendStringInfo(&said, "verified " INT64_FORMAT " blocks with " INT64_FORMAT " transactions", found.blocks,
+					 found.transactions);
+	if (guards > 0)
+		appendStringInfo(&said, ", enabled %d guards", guards);
+	if (notices > 0)
+		appendStringInfo(&said, ", accepted what was loaded");
+	if (settle_sign_state(&identity.chain))
+		appendStringInfo(&said, ", wrote a new sign-state");
+	else if (guards == 0 && notices == 0)
+		appendStringInfo(&said, ", nothing to accept");
+	for (int kind = 0; kind < APM_WORKER_KINDS; kind++)
+		apm_wake_at_commit((ApmWorkerKind) kind);
+	SPI_finish();
+	apm_privileged_end(&saved);
+	PG_RETURN_TEXT_P(cstring_to_text(said.data));
+}

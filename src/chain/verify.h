@@ -1,0 +1,90 @@
+/*
+ * verify.h
+ *	  Verification of the whole ledger.  For this room.
+ */
+#ifndef APM_CHAIN_VERIFY_H
+#define APM_CHAIN_VERIFY_H
+
+#include "postgres.h"
+
+#include "utils/hsearch.h"
+
+#include "chain/identity.h"
+#include "chain/ledger.h"
+
+#define APM_FAULT_LEN 160
+
+/* What was found. */
+typedef struct ApmVerification
+{
+	bool ok;
+	int64 height; /* of the first fault; -1: of no block */
+	int32 position; /* within the block; -1: of the block */
+	char fault[APM_FAULT_LEN];
+	int64 blocks; /* verified with their transactions */
+	int64 transactions;
+	int64 not_rerun; /* refused ones whose transaction was not kept */
+} ApmVerification;
+
+/*
+ * Verifies the ledger up to height to (-1: the tip), the transactions from height from on.
+ * Raises if no chain was set up.  Expects SPI and apm_privileged; writes nothing.
+ */
+extern void apm_verify_ledger(int64 from, int64 to, ApmVerification *out);
+
+/* The rest is between verify.c and its parts. */
+
+/* A walk along the chain. */
+typedef struct ApmWalk
+{
+	MemoryContext context; /* lives as long as the walk */
+	ApmChainIdentity identity;
+	int64 tip_height; /* apm.tip, as it is stored */
+	ApmSlice tip_hash;
+	ApmSlice tip_frontier;
+	int64 from;
+	int64 to;
+	ApmContractState *members; /* as genesis made it: members and policies */
+	ApmDigest contract;
+	ApmFrontier frontier; /* of the blocks passed */
+	ApmHeader parent;
+	ApmDigest parent_hash;
+	HTAB *profiles; /* of patients whose profile changed ever: their version at this place */
+	int64 leaves;
+	int64 bodies;
+	int64 registrations;
+	int64 profile_versions;
+	int64 records;
+	int64 amendments;
+	ApmVerification *result;
+} ApmWalk;
+
+/* Notes the first fault and returns false. */
+extern bool apm_walk_fault(ApmWalk *walk, int64 height, int32 position, const char *format, ...)
+	pg_attribute_printf(4, 5);
+
+/* One block's leaves and bodies.  False after a fault. */
+extern bool apm_verify_entries(ApmWalk *walk, const ApmHeader *header, const ApmDigest *hash);
+
+/* A block's entries with what the ledger keeps of their transactions. */
+typedef struct ApmEntries
+{
+	uint64 height;
+	int n;
+	ApmEntry *entries;
+	ApmOpened *opened;
+	bool *kept; /* is opened filled in? */
+} ApmEntries;
+
+/* Enters into state the versions of then of the patients that the block's transactions change. */
+extern void apm_verify_load_profiles(ApmWalk *walk, ApmContractState *state, const ApmEntries *e);
+/* What the block's valid transactions must have left in the derived tables.  False after a fault. */
+extern bool apm_verify_derived(ApmWalk *walk, const ApmEntries *e);
+/* The members and policies that genesis made against their tables. */
+extern bool apm_verify_members(ApmWalk *walk);
+/* Rows that no block accounts for, after a walk over the whole chain. */
+extern bool apm_verify_totals(ApmWalk *walk);
+/* Makes walk->profiles, as of before the walk's first block. */
+extern void apm_verify_begin_profiles(ApmWalk *walk);
+
+#endif /* APM_CHAIN_VERIFY_H */
