@@ -79,12 +79,15 @@ CREATE TABLE apm.profile (
 COMMENT ON TABLE apm.profile IS 'sealed attributes of a patient, one row a version; the chain holds the digest of each';
 
 -- Who a staff pseudonym is.  Written with the transaction that first names it.
+-- Not unique: a client that has named somebody and not committed would block the network
+-- server, which names the same one for the client's query, while the client waits for its answer.
 CREATE TABLE apm.staff (
-	pseudonym bytea CONSTRAINT staff_pkey PRIMARY KEY CONSTRAINT staff_pseudonym CHECK (octet_length(pseudonym) = 16),
+	pseudonym bytea NOT NULL CONSTRAINT staff_pseudonym CHECK (octet_length(pseudonym) = 16),
 	acting name NOT NULL,
 	login name NOT NULL,
 	first_seen timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX staff_pseudonym_idx ON apm.staff (pseudonym);
 COMMENT ON TABLE apm.staff IS 'staff pseudonyms on the chain, resolved at their origin';
 
 -- ---------------------------------------------------------------------------
@@ -107,7 +110,7 @@ CREATE TABLE apm.waiting (
 	reason text NOT NULL CONSTRAINT waiting_reason CHECK (reason IN ('patient', 'identity')),
 	since timestamptz NOT NULL
 );
-CREATE INDEX waiting_index_key ON apm.waiting (index_key);
+CREATE INDEX waiting_index_key ON apm.waiting (index_key, rid);
 COMMENT ON TABLE apm.waiting IS 'records that wait, sealed, until their patient is registered';
 
 CREATE TABLE apm.queue (
@@ -582,5 +585,96 @@ GRANT EXECUTE ON FUNCTION @extschema@.apm_trace(uuid) TO apm_admin, apm_auditor;
 COMMENT ON FUNCTION @extschema@.apm_trace(uuid) IS 'every station that a record has passed or is at, with its time';
 
 -- APM (src/anonymize) --------------------------------------------------------
+
+CREATE FUNCTION @extschema@.apm_declare_attribute(name text, class text)
+	RETURNS void LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_declare_attribute';
+COMMENT ON FUNCTION @extschema@.apm_declare_attribute(text, text) IS
+	'declares attributes of that name as identifying or other, from now on';
+REVOKE ALL ON FUNCTION @extschema@.apm_declare_attribute(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_declare_attribute(text, text) TO apm_admin;
+
+CREATE FUNCTION @extschema@.apm_register_patient(pid text, identifying jsonb, attributes jsonb DEFAULT '{}')
+	RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_register_patient';
+COMMENT ON FUNCTION @extschema@.apm_register_patient(text, jsonb, jsonb) IS
+	'registers a patient: makes the pseudonym, seals the profile and binds it to the chain';
+REVOKE ALL ON FUNCTION @extschema@.apm_register_patient(text, jsonb, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_register_patient(text, jsonb, jsonb) TO apm_registrar, apm_admin;
+
+CREATE FUNCTION @extschema@.apm_update_patient(pid text, identifying jsonb DEFAULT NULL, attributes jsonb DEFAULT NULL)
+	RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_update_patient';
+COMMENT ON FUNCTION @extschema@.apm_update_patient(text, jsonb, jsonb) IS
+	'a new version of a patient''s profile; null leaves that part as it is';
+REVOKE ALL ON FUNCTION @extschema@.apm_update_patient(text, jsonb, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_update_patient(text, jsonb, jsonb) TO apm_registrar, apm_admin;
+
+CREATE FUNCTION @extschema@.apm_submit(pid text, record jsonb, rid uuid DEFAULT NULL, amends uuid DEFAULT NULL)
+	RETURNS uuid LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_submit';
+COMMENT ON FUNCTION @extschema@.apm_submit(text, jsonb, uuid, uuid) IS
+	'stores a record and returns its Rid; the same Rid with the same content again does nothing';
+REVOKE ALL ON FUNCTION @extschema@.apm_submit(text, jsonb, uuid, uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_submit(text, jsonb, uuid, uuid) TO apm_admin, apm_clinician, apm_sensor;
+
+-- Rows go in and none come out: SELECT is there for INSERT ... RETURNING rid.
+CREATE VIEW apm.patient_record AS
+	SELECT NULL::text AS pid, NULL::jsonb AS record, NULL::uuid AS rid WHERE false;
+COMMENT ON VIEW apm.patient_record IS 'INSERT (pid, record) stores records; they are read with apm_fetch()';
+
+CREATE FUNCTION apm.record_insert() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'apm_record_insert';
+COMMENT ON FUNCTION apm.record_insert() IS 'collects the rows inserted into apm.patient_record';
+REVOKE ALL ON FUNCTION apm.record_insert() FROM PUBLIC;
+CREATE FUNCTION apm.record_flush() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'apm_record_flush';
+COMMENT ON FUNCTION apm.record_flush() IS 'encrypts and queues the rows inserted into apm.patient_record';
+REVOKE ALL ON FUNCTION apm.record_flush() FROM PUBLIC;
+CREATE FUNCTION apm.record_refuse() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'apm_record_refuse';
+COMMENT ON FUNCTION apm.record_refuse() IS 'refuses UPDATE and DELETE on apm.patient_record';
+REVOKE ALL ON FUNCTION apm.record_refuse() FROM PUBLIC;
+
+CREATE TRIGGER record_insert INSTEAD OF INSERT ON apm.patient_record
+	FOR EACH ROW EXECUTE FUNCTION apm.record_insert();
+CREATE TRIGGER record_flush AFTER INSERT ON apm.patient_record
+	FOR EACH STATEMENT EXECUTE FUNCTION apm.record_flush();
+CREATE TRIGGER record_refuse BEFORE UPDATE OR DELETE ON apm.patient_record
+	FOR EACH STATEMENT EXECUTE FUNCTION apm.record_refuse();
+-- without one an UPDATE is refused before the trigger above is asked
+CREATE TRIGGER record_unchanged INSTEAD OF UPDATE OR DELETE ON apm.patient_record
+	FOR EACH ROW EXECUTE FUNCTION apm.record_refuse();
+REVOKE ALL ON apm.patient_record FROM PUBLIC;
+GRANT SELECT, INSERT ON apm.patient_record TO apm_admin, apm_clinician, apm_sensor;
+
+CREATE FUNCTION @extschema@.apm_fetch(pid text, purpose text DEFAULT NULL,
+	OUT rid uuid, OUT recorded_at timestamptz, OUT record jsonb)
+	RETURNS SETOF record LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_fetch';
+COMMENT ON FUNCTION @extschema@.apm_fetch(text, text) IS
+	'a patient''s records, once the query is in the ledger and the contract allows it';
+REVOKE ALL ON FUNCTION @extschema@.apm_fetch(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_fetch(text, text) TO apm_clinician;
+
+CREATE FUNCTION @extschema@.apm_anonymize(pid text, record jsonb)
+	RETURNS bytea LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_anonymize';
+COMMENT ON FUNCTION @extschema@.apm_anonymize(text, jsonb) IS
+	'Method 1: the aPR of a registered patient''s record, sealed for the APM; nothing is sent';
+REVOKE ALL ON FUNCTION @extschema@.apm_anonymize(text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_anonymize(text, jsonb) TO apm_admin, apm_clinician;
+
+CREATE FUNCTION @extschema@.apm_deanonymize(apr bytea, purpose text DEFAULT NULL)
+	RETURNS jsonb LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_deanonymize';
+COMMENT ON FUNCTION @extschema@.apm_deanonymize(bytea, text) IS
+	'Method 2: the record in an aPR, once the query is in the ledger and the contract allows it';
+REVOKE ALL ON FUNCTION @extschema@.apm_deanonymize(bytea, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_deanonymize(bytea, text) TO apm_clinician;
+
+CREATE FUNCTION @extschema@.apm_jwe(envelope bytea)
+	RETURNS text LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'apm_jwe';
+COMMENT ON FUNCTION @extschema@.apm_jwe(bytea) IS 'an envelope as a JSON Web Encryption text, for any JOSE library';
+REVOKE ALL ON FUNCTION @extschema@.apm_jwe(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_jwe(bytea) TO apm_admin, apm_auditor;
 
 -- to watch it ----------------------------------------------------------------

@@ -14,6 +14,7 @@
 #include "apm_guc.h"
 #include "apm_loghook.h"
 #include "apm_memory.h"
+#include "anonymize/anonymize.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;
@@ -27,4 +28,5 @@ _PG_init(void)
 	apm_guc_init();
 	apm_loghook_init();
 	apm_worker_init();
+	apm_anonymize_init();
 }

@@ -1,0 +1,53 @@
+/*
+ * acting.h
+ *	  On whose behalf the APM acts, and the sections in which it reads and writes tables.
+ */
+#ifndef APM_ACTING_H
+#define APM_ACTING_H
+
+#include "postgres.h"
+
+#include "apm_sql.h"
+#include "apm_user.h"
+#include "core/transaction.h"
+
+/* The Uid of the paper: who acts, and what stands for him on the chain. */
+typedef struct ApmActing
+{
+	ApmActor actor;
+	NameData acting;
+	NameData login;
+	uint8 staff[APM_STAFF_LEN];
+} ApmActing;
+
+extern void apm_acting(ApmActing *out);
+
+/* Raises 42501 unless the actor has one of these roles; doing completes "permission denied to ...". */
+extern void apm_acting_require(const ApmActing *who, uint16 roles, const char *doing);
+
+/* A sensor may not learn whether a patient exists; whoever has another role besides may. */
+extern bool apm_acting_is_sensor(const ApmActing *who);
+
+/* Keeps, in the caller's transaction, who the pseudonym is.  In a section. */
+extern void apm_staff_note(const ApmActing *who);
+
+/*
+ * A section: SPI connected, with the rights of apm_worker.  Memory allocated in it goes
+ * with its end, secrets wiped, however it ends.
+ */
+typedef struct ApmSection
+{
+	ApmPrivileged user;
+} ApmSection;
+
+extern void apm_section_begin(ApmSection *section);
+extern void apm_section_end(const ApmSection *section);
+
+/* As apm_run, for a SELECT: sees what is committed now also where the transaction's snapshot is older. */
+extern uint64 apm_run_latest(ApmStatement *statement, const Datum *args);
+
+/* Microseconds since 1970, as on the chain, and back. */
+extern uint64 apm_now_us(void);
+extern TimestampTz apm_time_of(uint64 us);
+
+#endif /* APM_ACTING_H */

@@ -1,0 +1,577 @@
+/*
+ * batch.c
+ *	  Records that one statement submits, from the client's values to the queue.
+ *
+ * Few statements must do for many records, so they are collected in memory and go through
+ * each step together: those that were submitted before are found and left out, the patients
+ * are looked up, all is encrypted, and only then is anything written: the Rids, which decide
+ * between two sessions that submit the same one, what has to wait, and the queue.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+#include "anonymize/batch.h"
+#include "apm_errors.h"
+#include "core/digest.h"
+#include "keys/keyring.h"
+
+#define BATCH_ROWS 1000
+#define BATCH_BYTES (16 * 1024 * 1024)
+
+#define SUBMITTERS (APM_ROLE_CLINICIAN | APM_ROLE_ADMIN | APM_ROLE_SENSOR)
+#define REGISTRARS (APM_ROLE_CLINICIAN | APM_ROLE_ADMIN | APM_ROLE_REGISTRAR)
+
+/* What becomes of a record. */
+typedef enum Fate
+{
+	FATE_OPEN,	 /* not known yet */
+	FATE_REPEAT, /* was submitted before: nothing to do */
+	FATE_SEND,
+	FATE_WAIT
+} Fate;
+
+typedef struct Row
+{
+	ApmRecord record;
+	bool drawn; /* the Rid is ours, so nobody can have used it before */
+	ApmPid pid;
+	uint64 time_us;
+	ApmDigest fingerprint;
+	Fate fate;
+	ApmFields identifying; /* during a flush */
+	struct Known *known;   /* during a flush */
+	ApmWaitReason reason;  /* of FATE_WAIT */
+	int place;			   /* in the outgoing transactions; -1: in none */
+} Row;
+
+/* A patient that rows of the batch name. */
+typedef struct Known
+{
+	ApmDigest index;	 /* hash key */
+	ApmPatient *patient; /* NULL: not registered */
+	bool locked;
+} Known;
+
+struct ApmBatch
+{
+	MemoryContext context; /* of the rows' contents */
+	ApmActing who;
+	Size bytes;
+	int n;
+	int capacity;
+	Row *rows;
+};
+
+/* A flush in progress; in its section's memory. */
+typedef struct Flush
+{
+	ApmBatch *batch;
+	ApmDeclared declared;
+	ApmOutgoing out;
+	Row **by_rid; /* all rows in order of Rid, then of arrival */
+	HTAB *known;
+} Flush;
+
+ApmBatch *
+apm_batch_new(void)
+{
+	ApmBatch *batch = palloc(sizeof(ApmBatch));
+
+	apm_acting(&batch->who);
+	apm_acting_require(&batch->who, SUBMITTERS, "submit records");
+	batch->context = AllocSetContextCreate(CurrentMemoryContext, "apm batch", ALLOCSET_DEFAULT_SIZES);
+	batch->bytes = 0;
+	batch->n = 0;
+	batch->capacity = 1;
+	batch->rows = palloc(sizeof(Row));
+	return batch;
+}
+
+bool
+apm_batch_is_ours(const ApmBatch *batch)
+{
+	return batch->who.actor.role == GetOuterUserId() && batch->who.actor.login == GetAuthenticatedUserId();
+}
+
+int
+apm_batch_count(const ApmBatch *batch)
+{
+	return batch->n;
+}
+
+bool
+apm_batch_full(const ApmBatch *batch)
+{
+	return batch->n == BATCH_ROWS || batch->bytes >= BATCH_BYTES;
+}
+
+void
+apm_batch_free(ApmBatch *batch)
+{
+	MemoryContextDelete(batch->context);
+	pfree(batch->rows);
+	pfree(batch);
+}
+
+static void
+empty(ApmBatch *batch)
+{
+	MemoryContextReset(batch->context);
+	batch->bytes = 0;
+	batch->n = 0;
+}
+
+void
+apm_record_check(Jsonb *record)
+{
+	JsonbValue scalar;
+
+	if (JB_ROOT_IS_OBJECT(record) && JB_ROOT_COUNT(record) == 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the record must not be empty")));
+	if (JB_ROOT_IS_SCALAR(record) && JsonbExtractScalar(&record->root, &scalar) && scalar.type == jbvNull)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the record must not be a JSON null")));
+}
+
+/* The keyed digest by which a repetition is told from other content under the same Rid. */
+static void
+fingerprint(Row *row)
+{
+	ApmBuf text = {.secret = true};
+	ApmBuf head = {.secret = true};
+	ApmSlice parts[2];
+
+	apm_put_bytes(&head, "fingerprint", strlen("fingerprint"));
+	apm_put_bytes(&head, row->pid.text.data, row->pid.text.len);
+	apm_put_bytes(&head, row->record.amends.bytes, row->record.has_amends ? APM_UUID_LEN : 0);
+	apm_check(apm_buf_status(&head), "keep a record");
+	apm_json_put(&text, row->record.value);
+	parts[0] = APM_SLICE(head.data, head.len);
+	parts[1] = APM_SLICE(text.data, text.len);
+	apm_check(apm_hmac_sha256(apm_key_secret(APM_SECRET_INDEX), APM_SECRET_LEN, parts, 2, &row->fingerprint),
+			  "keep a record");
+	apm_buf_reset(&head);
+	apm_buf_reset(&text);
+}
+
+void
+apm_batch_add(ApmBatch *batch, ApmSlice pid, Jsonb *record, const ApmUuid *rid, const ApmUuid *amends,
+			  ApmUuid *used)
+{
+	MemoryContext caller = MemoryContextSwitchTo(batch->context);
+	Row *row;
+
+	Assert(batch->n < BATCH_ROWS);
+	apm_record_check(record);
+	if (batch->n == batch->capacity)
+	{
+		batch->capacity *= 2;
+		batch->rows = repalloc(batch->rows, sizeof(Row) * batch->capacity);
+	}
+	row = &batch->rows[batch->n];
+	memset(row, 0, sizeof(*row));
+	apm_pid_read(pid, &row->pid);
+	row->time_us = apm_now_us();
+	row->drawn = rid == NULL;
+	row->place = -1;
+	if (rid != NULL)
+		row->record.rid = *rid;
+	else
+		apm_check(apm_uuid7_random(row->time_us / 1000, &row->record.rid), "draw a record id");
+	row->record.has_amends = amends != NULL;
+	if (amends != NULL)
+		row->record.amends = *amends;
+	row->record.value = apm_json_copy(record);
+	fingerprint(row);
+
+	*used = row->record.rid;
+	batch->bytes += VARSIZE(record);
+	batch->n++;
+	MemoryContextSwitchTo(caller);
+}
+
+static int
+compare_rids(const void *a, const void *b)
+{
+	const Row *left = *(Row *const *) a;
+	const Row *right = *(Row *const *) b;
+	int order = memcmp(&left->record.rid, &right->record.rid, sizeof(ApmUuid));
+
+	return order != 0 ? order : left < right ? -1 : 1;
+}
+
+/* The row that has been submitted before: fine if it is the same, as when a client lost its answer. */
+static void
+repeat(Row *row, const ApmDigest *before)
+{
+	if (!apm_equal(&row->fingerprint, before, sizeof(ApmDigest)))
+		ereport(ERROR, (errcode(ERRCODE_APM_RID_REUSED),
+						errmsg("the record id was used before, with other content"),
+						errhint("Repeat a submission with exactly the same pid and record, or draw a new id.")));
+	row->fate = FATE_REPEAT;
+}
+
+/* The open row of a Rid. */
+static Row *
+row_of(const Flush *flush, const ApmUuid *rid)
+{
+	int low = 0;
+	int high = flush->batch->n;
+
+	while (low < high)
+	{
+		int middle = (low + high) / 2;
+
+		if (memcmp(&flush->by_rid[middle]->record.rid, rid, sizeof(ApmUuid)) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	/* the first of its Rid is the one that counts */
+	Assert(low < flush->batch->n);
+	return flush->by_rid[low];
+}
+
+/* Marks what the table has already among n Rids. */
+static void
+mark_submitted(const Flush *flush, const ApmUuid *rids, int n)
+{
+	static ApmStatement find = {
+		"SELECT rid, fingerprint FROM apm.submission WHERE rid = ANY ($1)", 1, {UUIDARRAYOID}, NULL};
+	Datum args[] = {apm_uuid_array(rids, n)};
+	uint64 found = n > 0 ? apm_run_latest(&find, args) : 0;
+
+	for (uint64 i = 0; i < found; i++)
+	{
+		ApmUuid rid;
+		ApmDigest before;
+
+		apm_row_uuid(i, 1, &rid);
+		apm_row_digest(i, 2, &before);
+		repeat(row_of(flush, &rid), &before);
+	}
+}
+
+static void
+find_repeats(Flush *flush)
+{
+	ApmBatch *batch = flush->batch;
+	ApmUuid *given = palloc(sizeof(ApmUuid) * batch->n);
+	int n = 0;
+
+	flush->by_rid = palloc(sizeof(Row *) * batch->n);
+	for (int i = 0; i < batch->n; i++)
+		flush->by_rid[i] = &batch->rows[i];
+	qsort(flush->by_rid, batch->n, sizeof(Row *), compare_rids);
+
+	for (int i = 0; i < batch->n; i++)
+	{
+		Row *row = flush->by_rid[i];
+		const Row *first = row_of(flush, &row->record.rid);
+
+		if (row != first)
+			repeat(row, &first->fingerprint);
+		else if (!row->drawn)
+			given[n++] = row->record.rid;
+	}
+	mark_submitted(flush, given, n);
+}
+
+/* A record may amend one that was submitted; whether it is this patient's, the contract says. */
+static void
+check_amends(const ApmBatch *batch)
+{
+	static ApmStatement find = {"SELECT FROM apm.submission WHERE rid = $1", 1, {UUIDOID}, NULL};
+
+	for (int i = 0; i < batch->n; i++)
+	{
+		const Row *row = &batch->rows[i];
+		Datum args[] = {apm_uuid_datum(&row->record.amends)};
+
+		if (row->fate == FATE_OPEN && row->record.has_amends && apm_run_latest(&find, args) == 0)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("the record that is to be amended was never submitted")));
+	}
+}
+
+/* The identifying attributes that each open row carries; refuses what cannot be one before any patient is looked up. */
+static void
+pick_identifying(Flush *flush)
+{
+	for (int i = 0; i < flush->batch->n; i++)
+	{
+		Row *row = &flush->batch->rows[i];
+		ApmBuf value = {.secret = true};
+		ApmFields fields;
+
+		row->identifying.n = 0;
+		if (row->fate != FATE_OPEN || !apm_fields_of(row->record.value, &fields))
+			continue;
+		apm_declared_pick(&flush->declared, &fields, APM_CLASS_IDENTIFYING, true, &row->identifying);
+		for (int f = 0; f < row->identifying.n; f++)
+			apm_identifying_value(&row->identifying.v[f], &value);
+		apm_buf_reset(&value);
+	}
+}
+
+/* Loads, or loads again, n patients. */
+static void
+load_known(Known **known, int n)
+{
+	ApmDigest *indexes = palloc(sizeof(ApmDigest) * Max(n, 1));
+	ApmPatient **patients = palloc(sizeof(ApmPatient *) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		indexes[i] = known[i]->index;
+	if (n > 0)
+		apm_patients_load(indexes, n, patients);
+	for (int i = 0; i < n; i++)
+		known[i]->patient = patients[i];
+	pfree(indexes);
+	pfree(patients);
+}
+
+static void
+find_patients(Flush *flush)
+{
+	HASHCTL control = {.keysize = sizeof(ApmDigest), .entrysize = sizeof(Known), .hcxt = CurrentMemoryContext};
+	Known **wanted = palloc(sizeof(Known *) * flush->batch->n);
+	int n = 0;
+
+	flush->known = hash_create("apm patients", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	for (int i = 0; i < flush->batch->n; i++)
+	{
+		Row *row = &flush->batch->rows[i];
+		bool found;
+
+		if (row->fate != FATE_OPEN)
+			continue;
+		row->known = hash_search(flush->known, &row->pid.index, HASH_ENTER, &found);
+		if (found)
+			continue;
+		row->known->patient = NULL;
+		row->known->locked = false;
+		wanted[n++] = row->known;
+	}
+	load_known(wanted, n);
+	pfree(wanted);
+}
+
+/* Registers the patient of a record that carries identifying attributes, as the paper's client does. */
+static void
+register_patient(Flush *flush, Row *row)
+{
+	ApmFields fields;
+	ApmFields attributes;
+
+	if (row->identifying.n == 0 || (flush->batch->who.actor.roles & REGISTRARS) == 0)
+		ereport(ERROR, (errcode(ERRCODE_APM_UNKNOWN_PATIENT), errmsg("no such patient is registered"),
+						errhint("Register the patient with apm_register_patient(), or send the identifying "
+								"attributes along with the record.")));
+	(void) apm_fields_of(row->record.value, &fields);
+	apm_declared_pick(&flush->declared, &fields, APM_CLASS_OTHER, true, &attributes);
+	if (!apm_patient_register(&row->pid, &row->identifying, &attributes, &flush->out, &row->known->patient))
+		load_known(&row->known, 1); /* somebody else did */
+	else
+	{
+		apm_outgoing_send(&flush->out);
+		apm_waiting_release(row->known->patient, &flush->declared, &flush->out);
+	}
+}
+
+/* Sends the row, or says why it must wait. */
+static void
+decide(Flush *flush, Row *row)
+{
+	bool sensor = apm_acting_is_sensor(&flush->batch->who);
+
+	if (row->known->patient == NULL && !sensor)
+		register_patient(flush, row);
+	row->fate = FATE_WAIT;
+	row->reason = APM_WAIT_PATIENT;
+	if (row->known->patient == NULL)
+		return;
+	row->reason = APM_WAIT_IDENTITY;
+	if (!apm_patient_differs(row->known->patient, &row->identifying))
+		row->fate = FATE_SEND;
+	else if (!sensor)
+		ereport(ERROR, (errcode(ERRCODE_APM_IDENTITY),
+						errmsg("the record's identifying attributes are not the patient's"),
+						errhint("A registrar changes them with apm_update_patient().")));
+}
+
+/* Decides all rows; those that would wait once more, under a lock against whoever registers them now. */
+static void
+decide_all(Flush *flush)
+{
+	ApmBatch *batch = flush->batch;
+	Known **again = palloc(sizeof(Known *) * batch->n);
+	int n = 0;
+
+	for (int i = 0; i < batch->n; i++)
+	{
+		Row *row = &batch->rows[i];
+
+		if (row->fate == FATE_OPEN)
+			decide(flush, row);
+		if (row->fate == FATE_WAIT && !row->known->locked)
+		{
+			apm_patient_lock(&row->known->index, false);
+			row->known->locked = true;
+			again[n++] = row->known;
+		}
+	}
+	load_known(again, n);
+	for (int i = 0; i < batch->n; i++)
+	{
+		if (batch->rows[i].fate == FATE_WAIT)
+			decide(flush, &batch->rows[i]);
+	}
+	pfree(again);
+}
+
+static void
+encrypt_all(Flush *flush)
+{
+	for (int i = 0; i < flush->batch->n; i++)
+	{
+		Row *row = &flush->batch->rows[i];
+		ApmTransaction tx = {0};
+
+		CHECK_FOR_INTERRUPTS();
+		if (row->fate == FATE_SEND)
+			row->place =
+				apm_record_add(&flush->out, row->known->patient, &row->record, &flush->declared, &tx);
+	}
+}
+
+/* Leaves out the rows of n Rids that another session has taken meanwhile; those in SPI_tuptable are ours. */
+static void
+withdraw_taken(Flush *flush, const ApmUuid *rids, int n)
+{
+	ApmUuid *taken = palloc(sizeof(ApmUuid) * n);
+	int ours = SPI_processed;
+	int count = 0;
+
+	/* what is returned comes in the order of what was given */
+	for (int i = 0; i < n; i++)
+	{
+		ApmUuid next;
+
+		if (i - count < ours)
+			apm_row_uuid(i - count, 1, &next);
+		if (i - count == ours || memcmp(&next, &rids[i], sizeof(next)) != 0)
+			taken[count++] = rids[i];
+	}
+	mark_submitted(flush, taken, count);
+	for (int i = 0; i < count; i++)
+	{
+		Row *row = row_of(flush, &taken[i]);
+
+		if (row->fate != FATE_REPEAT)
+			elog(ERROR, "a record id is taken and not there");
+		if (row->place >= 0)
+			flush->out.items[row->place].withdrawn = true;
+	}
+	pfree(taken);
+}
+
+/*
+ * Takes the Rids.  Where another session was faster, its record is the one that counts, and
+ * ours is withdrawn if it is the same.
+ */
+static void
+take_rids(Flush *flush)
+{
+	static ApmStatement put = {
+		"INSERT INTO apm.submission (rid, fingerprint, tid, submitted_at)"
+		" SELECT rid, fingerprint, NULLIF(tid, '00000000-0000-0000-0000-000000000000'), at"
+		" FROM unnest($1, $2, $3, $4) AS u (rid, fingerprint, tid, at)"
+		" ON CONFLICT (rid) DO NOTHING RETURNING rid",
+		4,
+		{UUIDARRAYOID, BYTEAARRAYOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID},
+		NULL,
+	};
+	static const ApmUuid none;
+	int count = flush->batch->n;
+	ApmUuid *rids = palloc(sizeof(ApmUuid) * count);
+	ApmDigest *prints = palloc(sizeof(ApmDigest) * count);
+	ApmUuid *tids = palloc(sizeof(ApmUuid) * count);
+	TimestampTz *times = palloc(sizeof(TimestampTz) * count);
+	Datum args[4];
+	int n = 0;
+
+	/* in order of Rid, so that two sessions with the same ones do not wait for each other */
+	for (int i = 0; i < count; i++)
+	{
+		const Row *row = flush->by_rid[i];
+
+		if (row->fate == FATE_REPEAT)
+			continue;
+		rids[n] = row->record.rid;
+		prints[n] = row->fingerprint;
+		tids[n] = row->fate == FATE_SEND ? flush->out.items[row->place].tid : none;
+		times[n++] = apm_time_of(row->time_us);
+	}
+	if (n == 0)
+		return;
+	args[0] = apm_uuid_array(rids, n);
+	args[1] = apm_digest_array(prints, n);
+	args[2] = apm_uuid_array(tids, n);
+	args[3] = apm_time_array(times, n);
+	if (apm_run(&put, args) == (uint64) n)
+		return;
+	withdraw_taken(flush, rids, n);
+}
+
+static void
+put_waiting(const Flush *flush)
+{
+	const ApmBatch *batch = flush->batch;
+	ApmWaiting *waiting = palloc(sizeof(ApmWaiting) * batch->n);
+	int n = 0;
+
+	for (int i = 0; i < batch->n; i++)
+	{
+		const Row *row = &batch->rows[i];
+
+		if (row->fate != FATE_WAIT)
+			continue;
+		waiting[n].record = &row->record;
+		waiting[n].index = row->pid.index;
+		waiting[n].time_us = row->time_us;
+		waiting[n++].reason = row->reason;
+	}
+	if (n > 0)
+		apm_waiting_put(&batch->who, waiting, n);
+	pfree(waiting);
+}
+
+void
+apm_batch_flush(ApmBatch *batch)
+{
+	Flush flush = {.batch = batch};
+	ApmSection section;
+
+	if (batch->n == 0)
+		return;
+	apm_section_begin(&section);
+	apm_outgoing_start(&flush.out, &batch->who);
+	apm_declared_load(&flush.declared);
+
+	find_repeats(&flush);
+	check_amends(batch);
+	pick_identifying(&flush);
+	find_patients(&flush);
+	decide_all(&flush);
+	encrypt_all(&flush);
+
+	take_rids(&flush);
+	put_waiting(&flush);
+	apm_staff_note(&batch->who);
+	apm_outgoing_send(&flush.out);
+	apm_section_end(&section);
+	empty(batch);
+}

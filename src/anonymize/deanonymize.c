@@ -1,0 +1,163 @@
+/*
+ * deanonymize.c
+ *	  Method 1 and Method 2 on their own: a record made anonymous without being sent, and
+ *	  opened again through the same gate as every reading.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "anonymize/batch.h"
+#include "anonymize/gate.h"
+#include "apm_errors.h"
+#include "keys/keyring.h"
+
+PG_FUNCTION_INFO_V1(apm_anonymize);
+PG_FUNCTION_INFO_V1(apm_deanonymize);
+PG_FUNCTION_INFO_V1(apm_jwe);
+
+/* The registered patient that a record is for; raises if it is not his. */
+static ApmPatient *
+patient_of(ApmSlice pid_text, Jsonb *record, const ApmDeclared *declared)
+{
+	ApmPatient *patient;
+	ApmFields fields;
+	ApmFields identifying = {0};
+	ApmPid pid;
+
+	apm_pid_read(pid_text, &pid);
+	apm_patients_load(&pid.index, 1, &patient);
+	if (patient == NULL)
+		ereport(ERROR, (errcode(ERRCODE_APM_UNKNOWN_PATIENT), errmsg("no such patient is registered"),
+						errhint("Patients are registered with apm_register_patient().")));
+	if (apm_fields_of(record, &fields))
+		apm_declared_pick(declared, &fields, APM_CLASS_IDENTIFYING, true, &identifying);
+	if (apm_patient_differs(patient, &identifying))
+		ereport(ERROR, (errcode(ERRCODE_APM_IDENTITY),
+						errmsg("the record's identifying attributes are not the patient's")));
+	return patient;
+}
+
+/*
+ * apm_anonymize(pid text, record jsonb): the aPR of a registered patient's record, signed
+ * and sealed for the APM, as the cloud would hold it.  Nothing is sent.
+ */
+Datum
+apm_anonymize(PG_FUNCTION_ARGS)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ApmTransaction tx = {0};
+	ApmBuf form = {0};
+	ApmBuf envelope = {0};
+	ApmRecord record = {0};
+	ApmDeclared declared;
+	ApmSection section;
+	ApmOutgoing out;
+	ApmActing who;
+	bytea *result;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("pid and record must not be null")));
+	apm_acting(&who);
+	apm_acting_require(&who, APM_ROLE_CLINICIAN | APM_ROLE_ADMIN, "anonymize records");
+	record.value = PG_GETARG_JSONB_P(1);
+	apm_record_check(record.value);
+	apm_check(apm_uuid7_random(apm_now_us() / 1000, &record.rid), "draw a record id");
+
+	apm_section_begin(&section);
+	apm_outgoing_start(&out, &who);
+	apm_declared_load(&declared);
+	(void) apm_record_add(&out, patient_of(APM_SLICE_OF(PG_GETARG_TEXT_PP(0)), record.value, &declared), &record,
+						  &declared, &tx);
+	apm_outgoing_signed(&out, &form);
+	apm_check(apm_sealer_seal(apm_key_sealer(true, false, false), APM_SLICE(form.data, form.len), apm_now_us(),
+							  &envelope),
+			  "seal a record");
+	MemoryContextSwitchTo(caller);
+	result = DatumGetByteaP(apm_bytea_datum(APM_SLICE(envelope.data, envelope.len)));
+	apm_section_end(&section);
+	PG_RETURN_BYTEA_P(result);
+}
+
+/* Was it signed by an origin of our chain?  The contract asked the same of what it admitted. */
+static void
+check_origin(const ApmOpened *opened)
+{
+	static ApmStatement find = {
+		"SELECT spki FROM apm.member WHERE id = $1 AND member = $2", 2, {BYTEAOID, INT2OID}, NULL};
+	Datum args[] = {apm_digest_datum(&opened->tx.origin), Int16GetDatum(APM_MEMBER_ORIGIN)};
+	ApmStatus status = APM_ERR_VERIFY;
+	ApmSection section;
+	ApmEcKey *key;
+
+	apm_section_begin(&section);
+	if (apm_run_latest(&find, args) > 0)
+	{
+		apm_check(apm_ec_from_spki(apm_row_bytea(0, 1), &key), "read the origin's key");
+		status = apm_origin_verify(key, &opened->leaf, &opened->proof);
+		apm_ec_free(key);
+	}
+	apm_section_end(&section);
+	apm_check(status, "check who made the record");
+}
+
+/*
+ * apm_deanonymize(apr bytea, purpose text DEFAULT NULL): the record in an aPR, from
+ * apm_anonymize() or from the cloud.  The outer layer and the signature are looked at first;
+ * the record itself is opened when the query is in the ledger.
+ */
+Datum
+apm_deanonymize(PG_FUNCTION_ARGS)
+{
+	MemoryContext memory;
+	MemoryContext caller;
+	ApmGateAnswer answer;
+	ApmOpened opened;
+	ApmBuf plain = {0};
+	ApmSlice apid;
+	Jsonb *record;
+	Jsonb *result;
+	uint16 purpose;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the aPR must not be null")));
+	memory = AllocSetContextCreate(CurrentMemoryContext, "apm deanonymize", ALLOCSET_DEFAULT_SIZES);
+	caller = MemoryContextSwitchTo(memory);
+	purpose = apm_gate_purpose(PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)));
+
+	apm_check(apm_opener_open(apm_key_opener(APM_PAIR_APM), APM_SLICE_OF(PG_GETARG_BYTEA_PP(0)), &plain),
+			  "open the aPR");
+	apm_check(apm_open_signed(APM_SLICE(plain.data, plain.len), &opened), "open the aPR");
+	if (!opened.wellformed || opened.tx.kind != APM_KIND_PRIMARY)
+		apm_raise(APM_ERR_FORMAT, "open the aPR");
+	check_origin(&opened);
+
+	apid = opened.tx.u.primary.apid;
+	apm_gate_ask(apid, purpose, &answer);
+	record = apm_gate_open(apm_gate_patient(apid, &answer), &opened.tx);
+
+	MemoryContextSwitchTo(caller);
+	result = palloc(VARSIZE(record));
+	memcpy(result, record, VARSIZE(record));
+	apm_wipe(record, VARSIZE(record));
+	MemoryContextDelete(memory);
+	PG_RETURN_JSONB_P(result);
+}
+
+/*
+ * apm_jwe(envelope bytea): an envelope as JOSE's JWE (RFC 7516), which any JOSE library
+ * with the recipient's private key opens.
+ */
+Datum
+apm_jwe(PG_FUNCTION_ARGS)
+{
+	ApmBuf jwe = {0};
+	Datum result;
+
+	apm_check(apm_envelope_jwe(APM_SLICE_OF(PG_GETARG_BYTEA_PP(0)), &jwe), "write the envelope as a JWE");
+	result = apm_text_datum(APM_SLICE(jwe.data, jwe.len));
+	apm_buf_reset(&jwe);
+	PG_RETURN_DATUM(result);
+}

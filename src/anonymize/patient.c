@@ -1,0 +1,232 @@
+/*
+ * patient.c
+ *	  Patients as the APM knows them: found by a keyed index, opened with their own key.
+ *
+ * A bcrypt takes a fifth of a second, so the pseudonym is made once and a patient found by
+ * an HMAC of the pid.  Keys and profiles are opened when a statement needs them and wiped
+ * with its memory; what a statement's rows share is opened once, and nothing secret is kept
+ * between statements that a later change or erasure would have to hunt for.
+ */
+#include "postgres.h"
+
+#include "anonymize/patient.h"
+#include "anonymize/unicode.h"
+#include "apm_errors.h"
+#include "apm_guc.h"
+#include "core/digest.h"
+#include "keys/keyring.h"
+
+void
+apm_pid_read(ApmSlice pid, ApmPid *out)
+{
+	ApmBuf labelled = {.secret = true};
+	ApmSlice part;
+
+	if (pid.len == 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the pid must not be empty")));
+	if (pid.len > APM_PID_MAX)
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("the pid is longer than %d bytes", APM_PID_MAX)));
+
+	memset(out, 0, sizeof(*out));
+	out->text.secret = true;
+	apm_nfc_put(&out->text, pid, "the pid");
+
+	apm_put_bytes(&labelled, "pid", strlen("pid"));
+	apm_put_bytes(&labelled, out->text.data, out->text.len);
+	apm_check(apm_buf_status(&labelled), "index the patient");
+	part = APM_SLICE(labelled.data, labelled.len);
+	apm_check(apm_hmac_sha256(apm_key_secret(APM_SECRET_INDEX), APM_SECRET_LEN, &part, 1, &out->index),
+			  "index the patient");
+	apm_buf_reset(&labelled);
+}
+
+/* Takes the opened profile's text apart. */
+static void
+read_profile(ApmPatient *patient, ApmSlice text)
+{
+	ApmFields whole;
+	const ApmField *pid;
+
+	if (!apm_fields_of(apm_json_parse(text), &whole))
+		apm_raise(APM_ERR_OPEN, "read the profile");
+	pid = apm_fields_find(&whole, APM_SLICE("pid", 3));
+	if (pid == NULL || pid->value.type != jbvString)
+		apm_raise(APM_ERR_OPEN, "read the profile");
+	patient->pid.secret = true;
+	apm_nfc_put(&patient->pid, APM_SLICE(pid->value.val.string.val, pid->value.val.string.len), "the pid");
+	apm_fields_member(&whole, "identifying", &patient->identifying);
+	apm_fields_member(&whole, "attributes", &patient->attributes);
+}
+
+/* Opens row of SPI_tuptable: index_key, apid, wrapped_key, generation, version, sealed. */
+static ApmPatient *
+open_row(uint64 row)
+{
+	ApmPatient *patient = palloc0(sizeof(ApmPatient));
+	ApmSlice apid = apm_row_text(row, 2);
+	ApmSlice wrapped = apm_row_bytea(row, 3);
+	uint32 generation = apm_row_int4(row, 4);
+	ApmSlice sealed = apm_row_bytea(row, 6);
+	ApmBuf text = {.secret = true};
+
+	apm_row_digest(row, 1, &patient->index);
+	patient->version = apm_row_int4(row, 5);
+	if (apid.len > APM_APID_MAX || wrapped.len != APM_WRAPPED_KEY_LEN)
+		apm_raise(APM_ERR_OPEN, "open the patient's key");
+	memcpy(patient->apid, apid.data, apid.len);
+
+	patient->key = apm_core_alloc(32, true);
+	if (patient->key == NULL)
+		apm_raise(APM_ERR_MEMORY, "open the patient's key");
+	apm_check(apm_key_unwrap(apm_key_wrapping(generation), generation, apid, wrapped.data, patient->key),
+			  "open the patient's key");
+	apm_check(apm_secret_key_id(patient->key, &patient->key_id), "open the patient's key");
+	apm_check(apm_profile_digest(patient->version, sealed, &patient->digest), "open the patient's profile");
+	apm_check(apm_profile_open(patient->key, &patient->key_id, apid, patient->version, sealed, &text),
+			  "open the patient's profile");
+	read_profile(patient, APM_SLICE(text.data, text.len));
+	apm_buf_reset(&text);
+	return patient;
+}
+
+void
+apm_patients_load(const ApmDigest *indexes, int n, ApmPatient **out)
+{
+	static ApmStatement load = {
+		"SELECT p.index_key, p.apid, p.wrapped_key, p.generation, f.version, f.sealed, w.place"
+		" FROM pg_catalog.unnest($1) WITH ORDINALITY AS w (index_key, place)"
+		" JOIN apm.patient AS p ON p.index_key = w.index_key"
+		" CROSS JOIN LATERAL (SELECT version, sealed FROM apm.profile WHERE apid = p.apid"
+		" ORDER BY version DESC LIMIT 1) AS f",
+		1,
+		{BYTEAARRAYOID},
+		NULL,
+	};
+	Datum args[] = {apm_digest_array(indexes, n)};
+	uint64 rows = apm_run_latest(&load, args);
+	SPITupleTable *found = SPI_tuptable;
+
+	memset(out, 0, sizeof(*out) * n);
+	for (uint64 i = 0; i < rows; i++)
+		out[apm_row_int8(i, 7) - 1] = open_row(i);
+	SPI_freetuptable(found);
+}
+
+bool
+apm_patient_find(const ApmDigest *index, char apid[APM_APID_MAX + 1])
+{
+	static ApmStatement find = {"SELECT apid FROM apm.patient WHERE index_key = $1", 1, {BYTEAOID}, NULL};
+	Datum args[] = {apm_digest_datum(index)};
+	ApmSlice found;
+
+	if (apm_run_latest(&find, args) == 0)
+		return false;
+	found = apm_row_text(0, 1);
+	if (found.len > APM_APID_MAX)
+		apm_raise(APM_ERR_FORMAT, "find the patient");
+	memcpy(apid, found.data, found.len);
+	apid[found.len] = '\0';
+	return true;
+}
+
+void
+apm_apid_stand_in(const ApmDigest *index, char apid[APM_APID_MAX + 1])
+{
+	static const char alphabet[] = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+	static const char info[] = "apm stand-in";
+	uint8 drawn[53]; /* characters of a bcrypt's salt and result */
+
+	apm_check(apm_hkdf_sha256(apm_key_secret(APM_SECRET_INDEX), APM_SECRET_LEN, index->bytes, APM_DIGEST_LEN,
+							  info, strlen(info), drawn, sizeof(drawn)),
+			  "name the patient");
+	if (apm_pseudonym_mode == APM_PSEUDONYM_RANDOM)
+	{
+		size_t len;
+
+		strcpy(apid, "r.");
+		apm_base64url_encode(drawn, 24, apid + 2, &len);
+		return;
+	}
+	snprintf(apid, APM_APID_MAX + 1, "$2b$%02d$", apm_salting_rounds);
+	for (size_t i = 0; i < sizeof(drawn); i++)
+	{
+		/* 22 characters hold 128 bits and 31 hold 184: the last of each has bits to spare */
+		uint8 mask = i == 21 ? 0x30 : i == 52 ? 0x3c : 0x3f;
+
+		apid[7 + i] = alphabet[drawn[i] & mask];
+	}
+	apid[APM_PSEUDONYM_LEN] = '\0';
+}
+
+static void
+profile_fault(const char *fault)
+{
+	ereport(ERROR, (errcode(ERRCODE_APM_TAMPERED), errmsg("the patient's profile does not match the ledger"),
+					errdetail("The version that the ledger names %s.", fault)));
+}
+
+ApmPatient *
+apm_patient_at(ApmSlice apid, const ApmPatientState *ledger)
+{
+	static ApmStatement load = {
+		"SELECT p.index_key, p.apid, p.wrapped_key, p.generation, f.version, f.sealed FROM apm.patient AS p"
+		" JOIN apm.profile AS f ON f.apid = p.apid WHERE p.apid = $1 AND f.version = $2",
+		2,
+		{TEXTOID, INT4OID},
+		NULL,
+	};
+	Datum args[] = {apm_text_datum(apid), Int32GetDatum(ledger->version)};
+	ApmDigest digest;
+
+	if (apm_run_latest(&load, args) == 0)
+		profile_fault("is missing");
+	apm_check(apm_profile_digest(ledger->version, apm_row_bytea(0, 6), &digest), "check the patient's profile");
+	if (memcmp(&digest, &ledger->profile, sizeof(digest)) != 0)
+		profile_fault("was altered");
+	return open_row(0);
+}
+
+/* Are two identifying values the same to a reader? */
+static bool
+same_value(const ApmField *a, const ApmField *b)
+{
+	ApmBuf left = {.secret = true};
+	ApmBuf right = {.secret = true};
+	bool same;
+
+	apm_identifying_value(a, &left);
+	apm_identifying_value(b, &right);
+	same = left.len == right.len && memcmp(left.data, right.data, left.len) == 0;
+	apm_buf_reset(&left);
+	apm_buf_reset(&right);
+	return same;
+}
+
+bool
+apm_patient_differs(const ApmPatient *patient, const ApmFields *identifying)
+{
+	for (int i = 0; i < identifying->n; i++)
+	{
+		const ApmField *given = &identifying->v[i];
+		const ApmField *known = apm_fields_find(&patient->identifying, apm_field_name(given));
+
+		if (known == NULL || !same_value(given, known))
+			return true;
+	}
+	return false;
+}
+
+Jsonb *
+apm_patient_record(const ApmPatient *patient, Jsonb *record)
+{
+	ApmFields own;
+	ApmFields merged;
+	ApmFields all;
+
+	if (!apm_fields_of(record, &own))
+		return record;
+	apm_fields_overlay(&patient->attributes, &own, &merged);
+	apm_fields_overlay(&merged, &patient->identifying, &all);
+	return apm_fields_jsonb(&all);
+}

@@ -1,0 +1,147 @@
+/*
+ * patient.h
+ *	  Patients as the APM knows them: pid, keyed index, key and profile.
+ */
+#ifndef APM_PATIENT_H
+#define APM_PATIENT_H
+
+#include "postgres.h"
+
+#include "anonymize/jsontext.h"
+#include "anonymize/outgoing.h"
+#include "core/cipher.h"
+#include "core/contract.h"
+#include "core/pseudonym.h"
+
+#define APM_PID_MAX 1024				/* bytes of UTF-8 */
+#define APM_PROFILE_MAX (1024 * 1024) /* bytes of a profile's text */
+
+/* A pid as it is hashed: UTF-8 in NFC. */
+typedef struct ApmPid
+{
+	ApmBuf text;	 /* secret */
+	ApmDigest index; /* HMAC under the index key: finds the patient */
+} ApmPid;
+
+/* Raises 22023 for an empty pid and 54000 for one of more than APM_PID_MAX bytes. */
+extern void apm_pid_read(ApmSlice pid, ApmPid *out);
+
+/* Declared attributes.  In a section. */
+typedef struct ApmDeclared
+{
+	int n;
+	ApmSlice *names;	/* in the server's encoding */
+	bool *identifying;
+} ApmDeclared;
+
+typedef enum ApmClass
+{
+	APM_CLASS_UNDECLARED,
+	APM_CLASS_OTHER,
+	APM_CLASS_IDENTIFYING
+} ApmClass;
+
+extern void apm_declared_load(ApmDeclared *out);
+extern ApmClass apm_declared_class(const ApmDeclared *declared, const ApmField *field);
+/* The fields of one class, or with take = false those of every other; nulls are no identifying attributes. */
+extern void apm_declared_pick(const ApmDeclared *declared, const ApmFields *from, ApmClass class, bool take,
+							  ApmFields *out);
+
+/* A registered patient with one version of the profile, opened. */
+typedef struct ApmPatient
+{
+	ApmDigest index;
+	char apid[APM_APID_MAX + 1];
+	uint8 *key; /* 32 secret bytes */
+	ApmKeyId key_id;
+	uint32 version;
+	ApmDigest digest; /* of the sealed profile, as on the chain */
+	ApmBuf pid;		  /* secret; NFC */
+	ApmFields identifying;
+	ApmFields attributes;
+} ApmPatient;
+
+static inline ApmSlice
+apm_patient_apid(const ApmPatient *patient)
+{
+	return APM_SLICE(patient->apid, strlen(patient->apid));
+}
+
+/*
+ * The patients of n indexes with their newest profiles, as of now, whatever the
+ * transaction's snapshot; out[i] is NULL where there is none.  In a section, in whose memory
+ * they live.
+ */
+extern void apm_patients_load(const ApmDigest *indexes, int n, ApmPatient **out);
+
+/* The aPid of an index; false where there is none.  In a section. */
+extern bool apm_patient_find(const ApmDigest *index, char apid[APM_APID_MAX + 1]);
+
+/*
+ * What stands for the aPid of a patient who is not registered: looks like one, is the same
+ * each time and is nobody's, so that the gate answers and not we.
+ */
+extern void apm_apid_stand_in(const ApmDigest *index, char apid[APM_APID_MAX + 1]);
+
+/*
+ * The patient of an aPid with the version of the profile that the ledger names, by its
+ * digest; raises AP005 if that is not the one we have.  In a section; the patient lives in
+ * the current memory context.
+ */
+extern ApmPatient *apm_patient_at(ApmSlice apid, const ApmPatientState *ledger);
+
+/* Do these identifying attributes differ from the patient's, where they are given? */
+extern bool apm_patient_differs(const ApmPatient *patient, const ApmFields *identifying);
+
+/* What apm gives back for a record: the profile's attributes, overlaid by the record's own. */
+extern Jsonb *apm_patient_record(const ApmPatient *patient, Jsonb *record);
+
+/* An identifying attribute's value as it is hashed and compared; raises 22023 unless text, number or boolean. */
+extern void apm_identifying_value(const ApmField *field, ApmBuf *out);
+
+/*
+ * Registers a patient and adds the patient transaction; false if the index is
+ * registered already.  Takes the patient's lock.  In a section, in whose memory *made lives.
+ */
+extern bool apm_patient_register(const ApmPid *pid, const ApmFields *identifying, const ApmFields *attributes,
+								 ApmOutgoing *out, ApmPatient **made);
+
+/* The primary transaction of a record: encrypts the text and adds it; answers its place. */
+typedef struct ApmRecord
+{
+	ApmUuid rid;
+	bool has_amends;
+	ApmUuid amends;
+	Jsonb *value; /* as the client gave it */
+} ApmRecord;
+
+extern int apm_record_add(ApmOutgoing *out, const ApmPatient *patient, const ApmRecord *record,
+						  const ApmDeclared *declared, ApmTransaction *tx);
+
+/*
+ * A lock on a patient's registration state, until the end of the transaction: shared by
+ * whoever puts a record to wait, exclusive for whoever registers or changes the patient, so that
+ * neither overlooks the other.
+ */
+extern void apm_patient_lock(const ApmDigest *index, bool exclusive);
+
+/* Records that wait for their patient. */
+typedef enum ApmWaitReason
+{
+	APM_WAIT_PATIENT,
+	APM_WAIT_IDENTITY
+} ApmWaitReason;
+
+typedef struct ApmWaiting
+{
+	const ApmRecord *record;
+	ApmDigest index;
+	uint64 time_us;
+	ApmWaitReason reason;
+} ApmWaiting;
+
+extern void apm_waiting_put(const ApmActing *who, const ApmWaiting *rows, int n);
+/* Adds to out, and sends, what waits for this patient and fits; the patient's lock is held. */
+extern void apm_waiting_release(const ApmPatient *patient, const ApmDeclared *declared, ApmOutgoing *out);
+
+#endif /* APM_PATIENT_H */

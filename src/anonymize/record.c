@@ -1,0 +1,64 @@
+/*
+ * record.c
+ *	  A record on its way out: the second iPR, encrypted, in its primary transaction.
+ *
+ * The paper joins the profile's attributes to the record before encrypting.  The
+ * identifying ones are left out: they stay in the profile, from which a reader gets them
+ * back, so that a name is in one place and a change of name reaches every record.
+ */
+#include "postgres.h"
+
+#include "anonymize/patient.h"
+#include "apm_errors.h"
+
+/* room that nonces, tags, lengths and the proof may take beside the text */
+#define OVERHEAD (64 * 1024)
+
+/* Appends the text that is encrypted. */
+static void
+record_text(const ApmPatient *patient, Jsonb *value, const ApmDeclared *declared, ApmBuf *out)
+{
+	ApmFields given;
+	ApmFields own;
+	ApmFields second;
+
+	if (!apm_fields_of(value, &given))
+		apm_json_put(out, value);
+	else
+	{
+		apm_declared_pick(declared, &given, APM_CLASS_IDENTIFYING, false, &own);
+		apm_fields_overlay(&patient->attributes, &own, &second);
+		apm_json_put_fields(out, &second);
+		pfree(second.v);
+		pfree(own.v);
+	}
+	apm_check(apm_buf_status(out), "write a record");
+	if (out->len > APM_PRIMARY_MAX - OVERHEAD)
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("the record is larger than %d bytes", (int) (APM_PRIMARY_MAX - OVERHEAD))));
+}
+
+int
+apm_record_add(ApmOutgoing *out, const ApmPatient *patient, const ApmRecord *record,
+			   const ApmDeclared *declared, ApmTransaction *tx)
+{
+	ApmBuf text = {.secret = true};
+	ApmBuf inner = {0};
+	int place;
+
+	record_text(patient, record->value, declared, &text);
+	apm_check(apm_record_seal(patient->key, &patient->key_id, &record->rid, apm_patient_apid(patient),
+							  APM_SLICE(text.data, text.len), &inner),
+			  "encrypt a record");
+	apm_buf_reset(&text);
+
+	tx->kind = APM_KIND_PRIMARY;
+	tx->u.primary.rid = record->rid;
+	tx->u.primary.apid = apm_patient_apid(patient);
+	tx->u.primary.flags = record->has_amends ? APM_PRIMARY_AMENDS : 0;
+	tx->u.primary.amends = record->amends;
+	tx->u.primary.record = APM_SLICE(inner.data, inner.len);
+	place = apm_outgoing_add(out, tx);
+	apm_buf_reset(&inner);
+	return place;
+}

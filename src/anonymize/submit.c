@@ -1,0 +1,46 @@
+/*
+ * submit.c
+ *	  apm_submit(): one record.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/uuid.h"
+
+#include "anonymize/batch.h"
+#include "apm_errors.h"
+
+PG_FUNCTION_INFO_V1(apm_submit);
+
+/* A uuid argument that may be null. */
+static const ApmUuid *
+uuid_argument(FunctionCallInfo fcinfo, int n, ApmUuid *out)
+{
+	if (PG_ARGISNULL(n))
+		return NULL;
+	memcpy(out->bytes, PG_GETARG_UUID_P(n)->data, APM_UUID_LEN);
+	return out;
+}
+
+/*
+ * apm_submit(pid text, record jsonb, rid uuid DEFAULT NULL, amends uuid DEFAULT NULL):
+ * queues the record in the caller's transaction and returns its Rid.
+ */
+Datum
+apm_submit(PG_FUNCTION_ARGS)
+{
+	ApmUuid given;
+	ApmUuid amended;
+	ApmUuid used;
+	ApmBatch *batch;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("pid and record must not be null")));
+	batch = apm_batch_new();
+	apm_batch_add(batch, APM_SLICE_OF(PG_GETARG_TEXT_PP(0)), PG_GETARG_JSONB_P(1),
+				  uuid_argument(fcinfo, 2, &given), uuid_argument(fcinfo, 3, &amended), &used);
+	apm_batch_flush(batch);
+	apm_batch_free(batch);
+	PG_RETURN_DATUM(apm_uuid_datum(&used));
+}
