@@ -654,13 +654,13 @@ COMMENT ON FUNCTION @extschema@.apm_fetch(text, text) IS
 REVOKE ALL ON FUNCTION @extschema@.apm_fetch(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.apm_fetch(text, text) TO apm_clinician;
 
-CREATE FUNCTION @extschema@.apm_anonymize(pid text, record jsonb)
+CREATE FUNCTION @extschema@.apm_anonymize(pid text, record jsonb, profile text DEFAULT 'apm', salt text DEFAULT NULL)
 	RETURNS bytea LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'apm_anonymize';
-COMMENT ON FUNCTION @extschema@.apm_anonymize(text, jsonb) IS
-	'Method 1: the aPR of a registered patient''s record, sealed for the APM; nothing is sent';
-REVOKE ALL ON FUNCTION @extschema@.apm_anonymize(text, jsonb) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.apm_anonymize(text, jsonb) TO apm_admin, apm_clinician;
+COMMENT ON FUNCTION @extschema@.apm_anonymize(text, jsonb, text, text) IS
+	'Method 1: the aPR of a registered patient''s record, sealed for the APM, or in the paper''s form; nothing is sent';
+REVOKE ALL ON FUNCTION @extschema@.apm_anonymize(text, jsonb, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_anonymize(text, jsonb, text, text) TO apm_admin, apm_clinician;
 
 CREATE FUNCTION @extschema@.apm_deanonymize(apr bytea, purpose text DEFAULT NULL)
 	RETURNS jsonb LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE

@@ -11,6 +11,7 @@
 
 #include "anonymize/batch.h"
 #include "anonymize/gate.h"
+#include "anonymize/paper.h"
 #include "apm_errors.h"
 #include "keys/keyring.h"
 
@@ -40,45 +41,79 @@ patient_of(ApmSlice pid_text, Jsonb *record, const ApmDeclared *declared)
 	return patient;
 }
 
+/* apm's own form: signed, and sealed for the APM. */
+static void
+anonymize(const ApmActing *who, const ApmPatient *patient, Jsonb *value, const ApmDeclared *declared, ApmBuf *out)
+{
+	ApmRecord record = {.value = value};
+	ApmTransaction tx = {0};
+	ApmBuf form = {0};
+	ApmOutgoing outgoing;
+
+	apm_outgoing_start(&outgoing, who);
+	apm_check(apm_uuid7_random(apm_now_us() / 1000, &record.rid), "draw a record id");
+	(void) apm_record_add(&outgoing, patient, &record, declared, &tx);
+	apm_outgoing_signed(&outgoing, &form);
+	apm_check(apm_sealer_seal(apm_key_sealer(true, false, false), APM_SLICE(form.data, form.len), apm_now_us(),
+							  out),
+			  "seal a record");
+	apm_buf_reset(&form);
+}
+
+/* Which profile a caller asks for; raises 22023 for another. */
+static bool
+wants_paper(const char *profile, bool has_salt)
+{
+	bool paper = strcmp(profile, "paper") == 0;
+
+	if (!paper && strcmp(profile, "apm") != 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("no such profile"),
+						errhint("The profiles are \"apm\" and \"paper\".")));
+	if (!paper && has_salt)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("a salt can be chosen in the paper's profile only")));
+	return paper;
+}
+
 /*
- * apm_anonymize(pid text, record jsonb): the aPR of a registered patient's record, signed
- * and sealed for the APM, as the cloud would hold it.  Nothing is sent.
+ * apm_anonymize(pid text, record jsonb, profile text DEFAULT 'apm', salt text DEFAULT
+ * NULL): the aPR of a registered patient's record, as the cloud would hold it, or in the
+ * paper's form.  Nothing is sent.
  */
 Datum
 apm_anonymize(PG_FUNCTION_ARGS)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	ApmTransaction tx = {0};
-	ApmBuf form = {0};
-	ApmBuf envelope = {0};
-	ApmRecord record = {0};
+	ApmBuf apr = {0};
 	ApmDeclared declared;
 	ApmSection section;
-	ApmOutgoing out;
+	ApmPatient *patient;
 	ApmActing who;
-	bytea *result;
+	Jsonb *record;
+	bool paper;
+	Datum result;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("pid and record must not be null")));
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("pid, record and profile must not be null")));
 	apm_acting(&who);
 	apm_acting_require(&who, APM_ROLE_CLINICIAN | APM_ROLE_ADMIN, "anonymize records");
-	record.value = PG_GETARG_JSONB_P(1);
-	apm_record_check(record.value);
-	apm_check(apm_uuid7_random(apm_now_us() / 1000, &record.rid), "draw a record id");
+	paper = wants_paper(text_to_cstring(PG_GETARG_TEXT_PP(2)), !PG_ARGISNULL(3));
+	record = PG_GETARG_JSONB_P(1);
+	apm_record_check(record);
 
 	apm_section_begin(&section);
-	apm_outgoing_start(&out, &who);
 	apm_declared_load(&declared);
-	(void) apm_record_add(&out, patient_of(APM_SLICE_OF(PG_GETARG_TEXT_PP(0)), record.value, &declared), &record,
-						  &declared, &tx);
-	apm_outgoing_signed(&out, &form);
-	apm_check(apm_sealer_seal(apm_key_sealer(true, false, false), APM_SLICE(form.data, form.len), apm_now_us(),
-							  &envelope),
-			  "seal a record");
+	patient = patient_of(APM_SLICE_OF(PG_GETARG_TEXT_PP(0)), record, &declared);
+	if (paper)
+		apm_paper_anonymize(patient, record, &declared,
+							PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3)), &apr);
+	else
+		anonymize(&who, patient, record, &declared, &apr);
 	MemoryContextSwitchTo(caller);
-	result = DatumGetByteaP(apm_bytea_datum(APM_SLICE(envelope.data, envelope.len)));
+	result = apm_bytea_datum(APM_SLICE(apr.data, apr.len));
 	apm_section_end(&section);
-	PG_RETURN_BYTEA_P(result);
+	PG_RETURN_DATUM(result);
 }
 
 /* Was it signed by an origin of our chain?  The contract asked the same of what it admitted. */
@@ -103,20 +138,36 @@ check_origin(const ApmOpened *opened)
 	apm_check(status, "check who made the record");
 }
 
+/* The record in an envelope.  Outer layer and signature are looked at before the gate is asked. */
+static Jsonb *
+deanonymize(ApmSlice apr, uint16 purpose)
+{
+	ApmGateAnswer answer;
+	ApmOpened opened;
+	ApmBuf plain = {0};
+	ApmSlice apid;
+
+	apm_check(apm_opener_open(apm_key_opener(APM_PAIR_APM), apr, &plain), "open the aPR");
+	apm_check(apm_open_signed(APM_SLICE(plain.data, plain.len), &opened), "open the aPR");
+	if (!opened.wellformed || opened.tx.kind != APM_KIND_PRIMARY)
+		apm_raise(APM_ERR_FORMAT, "open the aPR");
+	check_origin(&opened);
+
+	apid = opened.tx.u.primary.apid;
+	apm_gate_ask(apid, purpose, &answer);
+	return apm_gate_open(apm_gate_patient(apid, &answer), &opened.tx);
+}
+
 /*
  * apm_deanonymize(apr bytea, purpose text DEFAULT NULL): the record in an aPR, from
- * apm_anonymize() or from the cloud.  The outer layer and the signature are looked at first;
- * the record itself is opened when the query is in the ledger.
+ * apm_anonymize(), from the cloud, or in the paper's form, once the query is in the ledger.
  */
 Datum
 apm_deanonymize(PG_FUNCTION_ARGS)
 {
 	MemoryContext memory;
 	MemoryContext caller;
-	ApmGateAnswer answer;
-	ApmOpened opened;
-	ApmBuf plain = {0};
-	ApmSlice apid;
+	ApmSlice apr;
 	Jsonb *record;
 	Jsonb *result;
 	uint16 purpose;
@@ -126,17 +177,8 @@ apm_deanonymize(PG_FUNCTION_ARGS)
 	memory = AllocSetContextCreate(CurrentMemoryContext, "apm deanonymize", ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(memory);
 	purpose = apm_gate_purpose(PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)));
-
-	apm_check(apm_opener_open(apm_key_opener(APM_PAIR_APM), APM_SLICE_OF(PG_GETARG_BYTEA_PP(0)), &plain),
-			  "open the aPR");
-	apm_check(apm_open_signed(APM_SLICE(plain.data, plain.len), &opened), "open the aPR");
-	if (!opened.wellformed || opened.tx.kind != APM_KIND_PRIMARY)
-		apm_raise(APM_ERR_FORMAT, "open the aPR");
-	check_origin(&opened);
-
-	apid = opened.tx.u.primary.apid;
-	apm_gate_ask(apid, purpose, &answer);
-	record = apm_gate_open(apm_gate_patient(apid, &answer), &opened.tx);
+	apr = APM_SLICE_OF(PG_GETARG_BYTEA_PP(0));
+	record = apm_paper_is_form(apr) ? apm_paper_deanonymize(apr, purpose) : deanonymize(apr, purpose);
 
 	MemoryContextSwitchTo(caller);
 	result = palloc(VARSIZE(record));

@@ -161,6 +161,12 @@ apm_rsa_key_id(const ApmRsa *key, ApmKeyId *out)
 	*out = key->id;
 }
 
+struct evp_pkey_st *
+apm_rsa_pkey(const ApmRsa *key)
+{
+	return key->pkey;
+}
+
 ApmStatus
 apm_rsa_share(const ApmRsa *key, ApmRsa **out)
 {

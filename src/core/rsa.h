@@ -1,7 +1,7 @@
 /*
  * rsa.h
  *	  What the envelope needs of an RSA key beyond envelope.h: wrapping a content key
- *	  and taking it out again.  Private to the envelope's files.
+ *	  and taking it out again.  Private to the envelope's files and the paper's profile.
  */
 #ifndef APM_CORE_RSA_H
 #define APM_CORE_RSA_H
@@ -10,6 +10,9 @@
 
 #define APM_CONTENT_KEY_LEN 32
 #define APM_WRAPPED_MAX 1024 /* bytes of an 8192-bit modulus */
+
+/* OpenSSL's own handle, borrowed. */
+extern struct evp_pkey_st *apm_rsa_pkey(const ApmRsa *key);
 
 /* Another handle of the same key, freed on its own. */
 extern ApmStatus apm_rsa_share(const ApmRsa *key, ApmRsa **out);
