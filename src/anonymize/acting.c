@@ -37,7 +37,8 @@ apm_acting(ApmActing *out)
 	apm_put_bytes(&names, NameStr(out->login), strlen(NameStr(out->login)));
 	apm_check(apm_buf_status(&names), "name the actor");
 	part = APM_SLICE(names.data, names.len);
-	apm_check(apm_hmac_sha256(apm_key_secret(APM_SECRET_STAFF), APM_SECRET_LEN, &part, 1, &mac), "name the actor");
+	apm_check(apm_hmac_sha256(apm_key_secret(APM_SECRET_STAFF), APM_SECRET_LEN, &part, 1, &mac),
+			  "name the actor");
 	memcpy(out->staff, mac.bytes, APM_STAFF_LEN);
 	apm_buf_reset(&names);
 }
@@ -46,9 +47,10 @@ void
 apm_acting_require(const ApmActing *who, uint16 roles, const char *doing)
 {
 	if ((who->actor.roles & roles) == 0)
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to %s", doing),
-						errhint("The acting role, which goes into the ledger, must be granted the role of apm "
-								"that this is for; being superuser does not count.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to %s", doing),
+				 errhint("The acting role, which goes into the ledger, must be granted the role of apm "
+						 "that this is for; being superuser does not count.")));
 }
 
 bool
@@ -97,12 +99,6 @@ apm_run_latest(ApmStatement *statement, const Datum *args)
 	rows = apm_run_read(statement, args);
 	PopActiveSnapshot();
 	return rows;
-}
-
-uint64
-apm_now_us(void)
-{
-	return GetCurrentTimestamp() + EPOCH_SHIFT;
 }
 
 TimestampTz

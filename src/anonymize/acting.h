@@ -9,6 +9,7 @@
 
 #include "apm_sql.h"
 #include "apm_user.h"
+#include "chain/make.h"
 #include "core/transaction.h"
 
 /* The Uid of the paper: who acts, and what stands for him on the chain. */
@@ -46,8 +47,7 @@ extern void apm_section_end(const ApmSection *section);
 /* As apm_run, for a SELECT: sees what is committed now also where the transaction's snapshot is older. */
 extern uint64 apm_run_latest(ApmStatement *statement, const Datum *args);
 
-/* Microseconds since 1970, as on the chain, and back. */
-extern uint64 apm_now_us(void);
+/* A time of the chain, in microseconds since 1970 (apm_now_us), as PostgreSQL has it. */
 extern TimestampTz apm_time_of(uint64 us);
 
 #endif /* APM_ACTING_H */

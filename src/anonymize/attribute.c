@@ -84,8 +84,8 @@ apm_identifying_value(const ApmField *field, ApmBuf *out)
 							errmsg("an identifying attribute must be a text, a number or a boolean")));
 	}
 	if (out->len == start)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("an identifying attribute must not be empty")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("an identifying attribute must not be empty")));
 }
 
 /*

@@ -9,7 +9,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "anonymize/batch.h"
+#include "anonymize/submission.h"
 #include "anonymize/gate.h"
 #include "anonymize/paper.h"
 #include "apm_errors.h"
@@ -43,7 +43,8 @@ patient_of(ApmSlice pid_text, Jsonb *record, const ApmDeclared *declared)
 
 /* apm's own form: signed, and sealed for the APM. */
 static void
-anonymize(const ApmActing *who, const ApmPatient *patient, Jsonb *value, const ApmDeclared *declared, ApmBuf *out)
+anonymize(const ApmActing *who, const ApmPatient *patient, Jsonb *value, const ApmDeclared *declared,
+		  ApmBuf *out)
 {
 	ApmRecord record = {.value = value};
 	ApmTransaction tx = {0};
@@ -54,8 +55,8 @@ anonymize(const ApmActing *who, const ApmPatient *patient, Jsonb *value, const A
 	apm_check(apm_uuid7_random(apm_now_us() / 1000, &record.rid), "draw a record id");
 	(void) apm_record_add(&outgoing, patient, &record, declared, &tx);
 	apm_outgoing_signed(&outgoing, &form);
-	apm_check(apm_sealer_seal(apm_key_sealer(true, false, false), APM_SLICE(form.data, form.len), apm_now_us(),
-							  out),
+	apm_check(apm_sealer_seal(apm_key_sealer(true, false, false), APM_SLICE(form.data, form.len),
+							  apm_now_us(), out),
 			  "seal a record");
 	apm_buf_reset(&form);
 }
@@ -94,8 +95,8 @@ apm_anonymize(PG_FUNCTION_ARGS)
 	Datum result;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("pid, record and profile must not be null")));
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("pid, record and profile must not be null")));
 	apm_acting(&who);
 	apm_acting_require(&who, APM_ROLE_CLINICIAN | APM_ROLE_ADMIN, "anonymize records");
 	paper = wants_paper(text_to_cstring(PG_GETARG_TEXT_PP(2)), !PG_ARGISNULL(3));

@@ -48,7 +48,8 @@ apm_gate_ask(ApmSlice apid, uint16 purpose, ApmGateAnswer *answer)
 	MemoryContextSwitchTo(section_memory);
 	apm_section_end(&section);
 
-	apm_gate_query(APM_SLICE(query.data, query.len), who.staff, NameStr(who.acting), NameStr(who.login), answer);
+	apm_gate_query(APM_SLICE(query.data, query.len), who.staff, NameStr(who.acting), NameStr(who.login),
+				   answer);
 	apm_buf_reset(&query);
 }
 

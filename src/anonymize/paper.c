@@ -42,9 +42,10 @@ static void
 check_allowed(void)
 {
 	if (!apm_allow_paper_profile)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("the paper's profile is not allowed here"),
-						errhint("It is weak and only for study; a superuser allows it with "
-								"apm.allow_paper_profile.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("the paper's profile is not allowed here"),
+				 errhint("It is weak and only for study; a superuser allows it with "
+						 "apm.allow_paper_profile.")));
 	ereport(WARNING, (errmsg("the paper's profile protects neither names nor values well"),
 					  errhint("It is for study and comparison only.")));
 }
@@ -139,11 +140,12 @@ put_encrypted(const PaperKeys *keys, const ApmBuf *value, ApmBuf *out)
 	ApmBuf sealed = {0};
 
 	if (value->len > APM_PAPER_VALUE_MAX)
-		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-						errmsg("a value has more than %d bytes", APM_PAPER_VALUE_MAX),
-						errdetail("The paper's profile encrypts its base64 with RSA-2048 directly, which takes "
-								  "245 bytes."),
-						errhint("apm's own profile has no such limit.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a value has more than %d bytes", APM_PAPER_VALUE_MAX),
+				 errdetail("The paper's profile encrypts its base64 with RSA-2048 directly, which takes "
+						   "245 bytes."),
+				 errhint("apm's own profile has no such limit.")));
 	apm_check(apm_paper_seal(keys->aes, keys->rsa, APM_SLICE(value->data, value->len), iv, &sealed),
 			  "encrypt a value in the paper's profile");
 	put_literal(out, "{\"iv\":");
@@ -202,9 +204,10 @@ apm_paper_anonymize(const ApmPatient *patient, Jsonb *record, const ApmDeclared 
 	else if (strlen(salt) == SETTING_LEN && is_setting(salt, SETTING_LEN))
 		strlcpy(setting, salt, sizeof(setting));
 	else
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the salt is not a bcrypt setting"),
-						errhint("It has the form \"$2b$12$\" with 22 characters after it, and a cost of %d to %d.",
-								APM_SALTING_ROUNDS_MIN, APM_SALTING_ROUNDS_MAX)));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the salt is not a bcrypt setting"),
+				 errhint("It has the form \"$2b$12$\" with 22 characters after it, and a cost of %d to %d.",
+						 APM_SALTING_ROUNDS_MIN, APM_SALTING_ROUNDS_MAX)));
 
 	keys = read_keys();
 	apm_fields_overlay(&patient->attributes, &own, &second);
@@ -218,8 +221,8 @@ apm_paper_anonymize(const ApmPatient *patient, Jsonb *record, const ApmDeclared 
 	put_literal(out, apid);
 	put_literal(out, "\"");
 	for (int i = 0; i < all.n; i++)
-		put_attribute(&all.v[i], apm_declared_class(declared, &all.v[i]) == APM_CLASS_IDENTIFYING, setting, keys,
-					  out);
+		put_attribute(&all.v[i], apm_declared_class(declared, &all.v[i]) == APM_CLASS_IDENTIFYING, setting,
+					  keys, out);
 	put_literal(out, "}");
 	apm_check(apm_buf_status(out), "write the paper's JSON");
 }
@@ -235,12 +238,14 @@ static void
 parse_form(ApmSlice apr, ApmFields *out)
 {
 	JsonLexContext *lex;
-	bool good = apr.len < APM_PROFILE_MAX && pg_verify_mbstr(PG_UTF8, (const char *) apr.data, apr.len, true) &&
+	bool good = apr.len < APM_PROFILE_MAX &&
+				pg_verify_mbstr(PG_UTF8, (const char *) apr.data, apr.len, true) &&
 				memchr(apr.data, 0, apr.len) == NULL;
 
 	if (good)
 	{
-		lex = makeJsonLexContextCstringLen(unconstify(char *, (const char *) apr.data), apr.len, PG_UTF8, true);
+		lex =
+			makeJsonLexContextCstringLen(unconstify(char *, (const char *) apr.data), apr.len, PG_UTF8, true);
 		good = pg_parse_json(lex, &nullSemAction) == JSON_SUCCESS;
 	}
 	if (!good || !apm_fields_of(apm_json_parse(apr), out))

@@ -181,7 +181,8 @@ apm_patient_at(ApmSlice apid, const ApmPatientState *ledger)
 
 	if (apm_run_latest(&load, args) == 0)
 		profile_fault("is missing");
-	apm_check(apm_profile_digest(ledger->version, apm_row_bytea(0, 6), &digest), "check the patient's profile");
+	apm_check(apm_profile_digest(ledger->version, apm_row_bytea(0, 6), &digest),
+			  "check the patient's profile");
 	if (memcmp(&digest, &ledger->profile, sizeof(digest)) != 0)
 		profile_fault("was altered");
 	return open_row(0);

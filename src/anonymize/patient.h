@@ -13,7 +13,7 @@
 #include "core/contract.h"
 #include "core/pseudonym.h"
 
-#define APM_PID_MAX 1024				/* bytes of UTF-8 */
+#define APM_PID_MAX 1024			  /* bytes of UTF-8 */
 #define APM_PROFILE_MAX (1024 * 1024) /* bytes of a profile's text */
 
 /* A pid as it is hashed: UTF-8 in NFC. */
@@ -30,7 +30,7 @@ extern void apm_pid_read(ApmSlice pid, ApmPid *out);
 typedef struct ApmDeclared
 {
 	int n;
-	ApmSlice *names;	/* in the server's encoding */
+	ApmSlice *names; /* in the server's encoding */
 	bool *identifying;
 } ApmDeclared;
 

@@ -26,7 +26,7 @@
 #include "utils/uuid.h"
 
 #include "anonymize/anonymize.h"
-#include "anonymize/batch.h"
+#include "anonymize/submission.h"
 #include "apm_errors.h"
 
 PG_FUNCTION_INFO_V1(apm_record_insert);
@@ -46,7 +46,7 @@ typedef struct Collected
 {
 	struct Collected *outer;
 	SubTransactionId subtransaction;
-	ApmBatch *batch;
+	ApmSubmission *submission;
 } Collected;
 
 static Collected *collected = NULL;
@@ -57,7 +57,7 @@ drop_innermost(void)
 	Collected *gone = collected;
 
 	collected = gone->outer;
-	apm_batch_free(gone->batch);
+	apm_submission_free(gone->submission);
 	pfree(gone);
 }
 
@@ -67,31 +67,31 @@ flush_ours(void)
 {
 	if (collected == NULL || collected->subtransaction != GetCurrentSubTransactionId())
 		return;
-	apm_batch_flush(collected->batch);
+	apm_submission_flush(collected->submission);
 	drop_innermost();
 }
 
-/* The batch that a row inserted now belongs to. */
-static ApmBatch *
-our_batch(void)
+/* The submission that a row inserted now belongs to. */
+static ApmSubmission *
+our_submission(void)
 {
 	MemoryContext caller;
 	Collected *new;
 
 	if (collected != NULL && collected->subtransaction == GetCurrentSubTransactionId())
 	{
-		if (apm_batch_is_ours(collected->batch))
-			return collected->batch;
+		if (apm_submission_is_ours(collected->submission))
+			return collected->submission;
 		flush_ours();
 	}
 	caller = MemoryContextSwitchTo(TopTransactionContext);
 	new = palloc(sizeof(Collected));
-	new->batch = apm_batch_new();
+	new->submission = apm_submission_new();
 	new->subtransaction = GetCurrentSubTransactionId();
 	new->outer = collected;
 	collected = new;
 	MemoryContextSwitchTo(caller);
-	return new->batch;
+	return new->submission;
 }
 
 /* Raises unless called as this kind of trigger, on our view and no other. */
@@ -123,7 +123,7 @@ apm_record_insert(PG_FUNCTION_ARGS)
 	TupleDesc desc;
 	Datum values[COLUMNS];
 	bool nulls[COLUMNS];
-	ApmBatch *batch;
+	ApmSubmission *submission;
 	ApmUuid rid;
 	ApmUuid used;
 
@@ -135,11 +135,12 @@ apm_record_insert(PG_FUNCTION_ARGS)
 	if (!nulls[COLUMN_RID - 1])
 		memcpy(rid.bytes, DatumGetUUIDP(values[COLUMN_RID - 1])->data, APM_UUID_LEN);
 
-	batch = our_batch();
-	apm_batch_add(batch, APM_SLICE_OF(DatumGetTextPP(values[COLUMN_PID - 1])),
-				  DatumGetJsonbP(values[COLUMN_RECORD - 1]), nulls[COLUMN_RID - 1] ? NULL : &rid, NULL, &used);
-	if (apm_batch_full(batch))
-		apm_batch_flush(batch);
+	submission = our_submission();
+	apm_submission_add(submission, APM_SLICE_OF(DatumGetTextPP(values[COLUMN_PID - 1])),
+					   DatumGetJsonbP(values[COLUMN_RECORD - 1]), nulls[COLUMN_RID - 1] ? NULL : &rid, NULL,
+					   &used);
+	if (apm_submission_full(submission))
+		apm_submission_flush(submission);
 
 	values[COLUMN_RID - 1] = apm_uuid_datum(&used);
 	nulls[COLUMN_RID - 1] = false;
@@ -174,7 +175,7 @@ flush_left_over(void)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	while (collected != NULL)
 	{
-		apm_batch_flush(collected->batch);
+		apm_submission_flush(collected->submission);
 		drop_innermost();
 	}
 	PopActiveSnapshot();

@@ -86,8 +86,9 @@ identity_of(const ApmFields *identifying, char out[APM_PSEUDONYM_LEN + 1])
 	}
 	/* a bcrypt cannot be interrupted */
 	CHECK_FOR_INTERRUPTS();
-	apm_check(apm_identity(apm_key_secret(APM_SECRET_PEPPER), attributes, identifying->n, apm_salting_rounds, out),
-			  "make a pseudonym");
+	apm_check(
+		apm_identity(apm_key_secret(APM_SECRET_PEPPER), attributes, identifying->n, apm_salting_rounds, out),
+		"make a pseudonym");
 	for (int i = 0; i < 2 * identifying->n; i++)
 		apm_buf_reset(&texts[i]);
 	pfree(texts);
@@ -165,7 +166,7 @@ apm_patient_register(const ApmPid *pid, const ApmFields *identifying, const ApmF
 
 	apm_patient_lock(&pid->index, true);
 	if (apm_patient_find(&pid->index, p->apid))
-		return false;			/* before the dear part */
+		return false; /* before the dear part */
 
 	p->index = pid->index;
 	p->version = 1;
@@ -204,8 +205,8 @@ read_attributes(Jsonb *argument, bool identifying, const ApmDeclared *declared, 
 	if (!apm_fields_of(argument, out))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must be a JSON object", part)));
 	if (identifying && out->n == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a patient needs an identifying attribute")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("a patient needs an identifying attribute")));
 	for (int i = 0; i < out->n; i++)
 	{
 		bool is = apm_declared_class(declared, &out->v[i]) == APM_CLASS_IDENTIFYING;
@@ -262,7 +263,8 @@ apm_register_patient(PG_FUNCTION_ARGS)
 static void
 write_identity(const ApmPatient *p, const ApmFields *identifying)
 {
-	static ApmStatement put = {"UPDATE apm.patient SET identity = $2 WHERE apid = $1", 2, {TEXTOID, TEXTOID}, NULL};
+	static ApmStatement put = {
+		"UPDATE apm.patient SET identity = $2 WHERE apid = $1", 2, {TEXTOID, TEXTOID}, NULL};
 	char identity[APM_PSEUDONYM_LEN + 1];
 	bool hashed = identity_of(identifying, identity);
 	Datum args[] = {apm_text_datum(apm_patient_apid(p)), hashed ? CStringGetTextDatum(identity) : (Datum) 0};

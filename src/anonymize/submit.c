@@ -8,7 +8,7 @@
 #include "utils/builtins.h"
 #include "utils/uuid.h"
 
-#include "anonymize/batch.h"
+#include "anonymize/submission.h"
 #include "apm_errors.h"
 
 PG_FUNCTION_INFO_V1(apm_submit);
@@ -33,14 +33,14 @@ apm_submit(PG_FUNCTION_ARGS)
 	ApmUuid given;
 	ApmUuid amended;
 	ApmUuid used;
-	ApmBatch *batch;
+	ApmSubmission *submission;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("pid and record must not be null")));
-	batch = apm_batch_new();
-	apm_batch_add(batch, APM_SLICE_OF(PG_GETARG_TEXT_PP(0)), PG_GETARG_JSONB_P(1),
-				  uuid_argument(fcinfo, 2, &given), uuid_argument(fcinfo, 3, &amended), &used);
-	apm_batch_flush(batch);
-	apm_batch_free(batch);
+	submission = apm_submission_new();
+	apm_submission_add(submission, APM_SLICE_OF(PG_GETARG_TEXT_PP(0)), PG_GETARG_JSONB_P(1),
+					   uuid_argument(fcinfo, 2, &given), uuid_argument(fcinfo, 3, &amended), &used);
+	apm_submission_flush(submission);
+	apm_submission_free(submission);
 	PG_RETURN_DATUM(apm_uuid_datum(&used));
 }

@@ -64,8 +64,9 @@ apm_utf8_put(ApmBuf *out, ApmSlice text, const char *what)
 	else
 		good = convert(out, text, encoding, PG_UTF8);
 	if (!good)
-		ereport(ERROR, (errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE), errmsg("%s is not valid as UTF-8", what),
-						errhint("In a database with encoding SQL_ASCII, texts must be sent in UTF-8.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE), errmsg("%s is not valid as UTF-8", what),
+				 errhint("In a database with encoding SQL_ASCII, texts must be sent in UTF-8.")));
 	apm_check(apm_buf_status(out), "convert a text");
 }
 

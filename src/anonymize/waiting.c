@@ -210,7 +210,8 @@ write_release(const Release *release)
 		{UUIDARRAYOID},
 		NULL,
 	};
-	Datum args[] = {apm_uuid_array(release->rids, release->sent), apm_uuid_array(release->tids, release->sent)};
+	Datum args[] = {apm_uuid_array(release->rids, release->sent),
+					apm_uuid_array(release->tids, release->sent)};
 	Datum kept[] = {apm_uuid_array(release->kept_rids, release->kept)};
 
 	/* in REPEATABLE READ, rows younger than the snapshot can be read but not deleted */

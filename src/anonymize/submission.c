@@ -1,5 +1,5 @@
 /*
- * batch.c
+ * submission.c
  *	  Records that one statement submits, from the client's values to the queue.
  *
  * Few statements must do for many records, so they are collected in memory and go through
@@ -13,7 +13,7 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-#include "anonymize/batch.h"
+#include "anonymize/submission.h"
 #include "apm_errors.h"
 #include "core/digest.h"
 #include "keys/keyring.h"
@@ -47,7 +47,7 @@ typedef struct Row
 	int place;			   /* in the outgoing transactions; -1: in none */
 } Row;
 
-/* A patient that rows of the batch name. */
+/* A patient that records of the submission name. */
 typedef struct Known
 {
 	ApmDigest index;	 /* hash key */
@@ -55,7 +55,7 @@ typedef struct Known
 	bool locked;
 } Known;
 
-struct ApmBatch
+struct ApmSubmission
 {
 	MemoryContext context; /* of the rows' contents */
 	ApmActing who;
@@ -68,60 +68,60 @@ struct ApmBatch
 /* A flush in progress; in its section's memory. */
 typedef struct Flush
 {
-	ApmBatch *batch;
+	ApmSubmission *all;
 	ApmDeclared declared;
 	ApmOutgoing out;
 	Row **by_rid; /* all rows in order of Rid, then of arrival */
 	HTAB *known;
 } Flush;
 
-ApmBatch *
-apm_batch_new(void)
+ApmSubmission *
+apm_submission_new(void)
 {
-	ApmBatch *batch = palloc(sizeof(ApmBatch));
+	ApmSubmission *all = palloc(sizeof(ApmSubmission));
 
-	apm_acting(&batch->who);
-	apm_acting_require(&batch->who, SUBMITTERS, "submit records");
-	batch->context = AllocSetContextCreate(CurrentMemoryContext, "apm batch", ALLOCSET_DEFAULT_SIZES);
-	batch->bytes = 0;
-	batch->n = 0;
-	batch->capacity = 1;
-	batch->rows = palloc(sizeof(Row));
-	return batch;
+	apm_acting(&all->who);
+	apm_acting_require(&all->who, SUBMITTERS, "submit records");
+	all->context = AllocSetContextCreate(CurrentMemoryContext, "apm submission", ALLOCSET_DEFAULT_SIZES);
+	all->bytes = 0;
+	all->n = 0;
+	all->capacity = 1;
+	all->rows = palloc(sizeof(Row));
+	return all;
 }
 
 bool
-apm_batch_is_ours(const ApmBatch *batch)
+apm_submission_is_ours(const ApmSubmission *all)
 {
-	return batch->who.actor.role == GetOuterUserId() && batch->who.actor.login == GetAuthenticatedUserId();
+	return all->who.actor.role == GetOuterUserId() && all->who.actor.login == GetAuthenticatedUserId();
 }
 
 int
-apm_batch_count(const ApmBatch *batch)
+apm_submission_count(const ApmSubmission *all)
 {
-	return batch->n;
+	return all->n;
 }
 
 bool
-apm_batch_full(const ApmBatch *batch)
+apm_submission_full(const ApmSubmission *all)
 {
-	return batch->n == BATCH_ROWS || batch->bytes >= BATCH_BYTES;
+	return all->n == BATCH_ROWS || all->bytes >= BATCH_BYTES;
 }
 
 void
-apm_batch_free(ApmBatch *batch)
+apm_submission_free(ApmSubmission *all)
 {
-	MemoryContextDelete(batch->context);
-	pfree(batch->rows);
-	pfree(batch);
+	MemoryContextDelete(all->context);
+	pfree(all->rows);
+	pfree(all);
 }
 
 static void
-empty(ApmBatch *batch)
+empty(ApmSubmission *all)
 {
-	MemoryContextReset(batch->context);
-	batch->bytes = 0;
-	batch->n = 0;
+	MemoryContextReset(all->context);
+	all->bytes = 0;
+	all->n = 0;
 }
 
 void
@@ -132,7 +132,8 @@ apm_record_check(Jsonb *record)
 	if (JB_ROOT_IS_OBJECT(record) && JB_ROOT_COUNT(record) == 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the record must not be empty")));
 	if (JB_ROOT_IS_SCALAR(record) && JsonbExtractScalar(&record->root, &scalar) && scalar.type == jbvNull)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the record must not be a JSON null")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the record must not be a JSON null")));
 }
 
 /* The keyed digest by which a repetition is told from other content under the same Rid. */
@@ -157,20 +158,20 @@ fingerprint(Row *row)
 }
 
 void
-apm_batch_add(ApmBatch *batch, ApmSlice pid, Jsonb *record, const ApmUuid *rid, const ApmUuid *amends,
-			  ApmUuid *used)
+apm_submission_add(ApmSubmission *all, ApmSlice pid, Jsonb *record, const ApmUuid *rid, const ApmUuid *amends,
+				   ApmUuid *used)
 {
-	MemoryContext caller = MemoryContextSwitchTo(batch->context);
+	MemoryContext caller = MemoryContextSwitchTo(all->context);
 	Row *row;
 
-	Assert(batch->n < BATCH_ROWS);
+	Assert(all->n < BATCH_ROWS);
 	apm_record_check(record);
-	if (batch->n == batch->capacity)
+	if (all->n == all->capacity)
 	{
-		batch->capacity *= 2;
-		batch->rows = repalloc(batch->rows, sizeof(Row) * batch->capacity);
+		all->capacity *= 2;
+		all->rows = repalloc(all->rows, sizeof(Row) * all->capacity);
 	}
-	row = &batch->rows[batch->n];
+	row = &all->rows[all->n];
 	memset(row, 0, sizeof(*row));
 	apm_pid_read(pid, &row->pid);
 	row->time_us = apm_now_us();
@@ -187,8 +188,8 @@ apm_batch_add(ApmBatch *batch, ApmSlice pid, Jsonb *record, const ApmUuid *rid, 
 	fingerprint(row);
 
 	*used = row->record.rid;
-	batch->bytes += VARSIZE(record);
-	batch->n++;
+	all->bytes += VARSIZE(record);
+	all->n++;
 	MemoryContextSwitchTo(caller);
 }
 
@@ -207,9 +208,9 @@ static void
 repeat(Row *row, const ApmDigest *before)
 {
 	if (!apm_equal(&row->fingerprint, before, sizeof(ApmDigest)))
-		ereport(ERROR, (errcode(ERRCODE_APM_RID_REUSED),
-						errmsg("the record id was used before, with other content"),
-						errhint("Repeat a submission with exactly the same pid and record, or draw a new id.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_APM_RID_REUSED), errmsg("the record id was used before, with other content"),
+				 errhint("Repeat a submission with exactly the same pid and record, or draw a new id.")));
 	row->fate = FATE_REPEAT;
 }
 
@@ -218,7 +219,7 @@ static Row *
 row_of(const Flush *flush, const ApmUuid *rid)
 {
 	int low = 0;
-	int high = flush->batch->n;
+	int high = flush->all->n;
 
 	while (low < high)
 	{
@@ -230,7 +231,7 @@ row_of(const Flush *flush, const ApmUuid *rid)
 			high = middle;
 	}
 	/* the first of its Rid is the one that counts */
-	Assert(low < flush->batch->n);
+	Assert(low < flush->all->n);
 	return flush->by_rid[low];
 }
 
@@ -257,16 +258,16 @@ mark_submitted(const Flush *flush, const ApmUuid *rids, int n)
 static void
 find_repeats(Flush *flush)
 {
-	ApmBatch *batch = flush->batch;
-	ApmUuid *given = palloc(sizeof(ApmUuid) * batch->n);
+	ApmSubmission *all = flush->all;
+	ApmUuid *given = palloc(sizeof(ApmUuid) * all->n);
 	int n = 0;
 
-	flush->by_rid = palloc(sizeof(Row *) * batch->n);
-	for (int i = 0; i < batch->n; i++)
-		flush->by_rid[i] = &batch->rows[i];
-	qsort(flush->by_rid, batch->n, sizeof(Row *), compare_rids);
+	flush->by_rid = palloc(sizeof(Row *) * all->n);
+	for (int i = 0; i < all->n; i++)
+		flush->by_rid[i] = &all->rows[i];
+	qsort(flush->by_rid, all->n, sizeof(Row *), compare_rids);
 
-	for (int i = 0; i < batch->n; i++)
+	for (int i = 0; i < all->n; i++)
 	{
 		Row *row = flush->by_rid[i];
 		const Row *first = row_of(flush, &row->record.rid);
@@ -281,13 +282,13 @@ find_repeats(Flush *flush)
 
 /* A record may amend one that was submitted; whether it is this patient's, the contract says. */
 static void
-check_amends(const ApmBatch *batch)
+check_amends(const ApmSubmission *all)
 {
 	static ApmStatement find = {"SELECT FROM apm.submission WHERE rid = $1", 1, {UUIDOID}, NULL};
 
-	for (int i = 0; i < batch->n; i++)
+	for (int i = 0; i < all->n; i++)
 	{
-		const Row *row = &batch->rows[i];
+		const Row *row = &all->rows[i];
 		Datum args[] = {apm_uuid_datum(&row->record.amends)};
 
 		if (row->fate == FATE_OPEN && row->record.has_amends && apm_run_latest(&find, args) == 0)
@@ -300,9 +301,9 @@ check_amends(const ApmBatch *batch)
 static void
 pick_identifying(Flush *flush)
 {
-	for (int i = 0; i < flush->batch->n; i++)
+	for (int i = 0; i < flush->all->n; i++)
 	{
-		Row *row = &flush->batch->rows[i];
+		Row *row = &flush->all->rows[i];
 		ApmBuf value = {.secret = true};
 		ApmFields fields;
 
@@ -336,14 +337,15 @@ load_known(Known **known, int n)
 static void
 find_patients(Flush *flush)
 {
-	HASHCTL control = {.keysize = sizeof(ApmDigest), .entrysize = sizeof(Known), .hcxt = CurrentMemoryContext};
-	Known **wanted = palloc(sizeof(Known *) * flush->batch->n);
+	HASHCTL control = {
+		.keysize = sizeof(ApmDigest), .entrysize = sizeof(Known), .hcxt = CurrentMemoryContext};
+	Known **wanted = palloc(sizeof(Known *) * flush->all->n);
 	int n = 0;
 
 	flush->known = hash_create("apm patients", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	for (int i = 0; i < flush->batch->n; i++)
+	for (int i = 0; i < flush->all->n; i++)
 	{
-		Row *row = &flush->batch->rows[i];
+		Row *row = &flush->all->rows[i];
 		bool found;
 
 		if (row->fate != FATE_OPEN)
@@ -366,7 +368,7 @@ register_patient(Flush *flush, Row *row)
 	ApmFields fields;
 	ApmFields attributes;
 
-	if (row->identifying.n == 0 || (flush->batch->who.actor.roles & REGISTRARS) == 0)
+	if (row->identifying.n == 0 || (flush->all->who.actor.roles & REGISTRARS) == 0)
 		ereport(ERROR, (errcode(ERRCODE_APM_UNKNOWN_PATIENT), errmsg("no such patient is registered"),
 						errhint("Register the patient with apm_register_patient(), or send the identifying "
 								"attributes along with the record.")));
@@ -385,7 +387,7 @@ register_patient(Flush *flush, Row *row)
 static void
 decide(Flush *flush, Row *row)
 {
-	bool sensor = apm_acting_is_sensor(&flush->batch->who);
+	bool sensor = apm_acting_is_sensor(&flush->all->who);
 
 	if (row->known->patient == NULL && !sensor)
 		register_patient(flush, row);
@@ -406,13 +408,13 @@ decide(Flush *flush, Row *row)
 static void
 decide_all(Flush *flush)
 {
-	ApmBatch *batch = flush->batch;
-	Known **again = palloc(sizeof(Known *) * batch->n);
+	ApmSubmission *all = flush->all;
+	Known **again = palloc(sizeof(Known *) * all->n);
 	int n = 0;
 
-	for (int i = 0; i < batch->n; i++)
+	for (int i = 0; i < all->n; i++)
 	{
-		Row *row = &batch->rows[i];
+		Row *row = &all->rows[i];
 
 		if (row->fate == FATE_OPEN)
 			decide(flush, row);
@@ -424,10 +426,10 @@ decide_all(Flush *flush)
 		}
 	}
 	load_known(again, n);
-	for (int i = 0; i < batch->n; i++)
+	for (int i = 0; i < all->n; i++)
 	{
-		if (batch->rows[i].fate == FATE_WAIT)
-			decide(flush, &batch->rows[i]);
+		if (all->rows[i].fate == FATE_WAIT)
+			decide(flush, &all->rows[i]);
 	}
 	pfree(again);
 }
@@ -435,9 +437,9 @@ decide_all(Flush *flush)
 static void
 encrypt_all(Flush *flush)
 {
-	for (int i = 0; i < flush->batch->n; i++)
+	for (int i = 0; i < flush->all->n; i++)
 	{
-		Row *row = &flush->batch->rows[i];
+		Row *row = &flush->all->rows[i];
 		ApmTransaction tx = {0};
 
 		CHECK_FOR_INTERRUPTS();
@@ -495,7 +497,7 @@ take_rids(Flush *flush)
 		NULL,
 	};
 	static const ApmUuid none;
-	int count = flush->batch->n;
+	int count = flush->all->n;
 	ApmUuid *rids = palloc(sizeof(ApmUuid) * count);
 	ApmDigest *prints = palloc(sizeof(ApmDigest) * count);
 	ApmUuid *tids = palloc(sizeof(ApmUuid) * count);
@@ -529,13 +531,13 @@ take_rids(Flush *flush)
 static void
 put_waiting(const Flush *flush)
 {
-	const ApmBatch *batch = flush->batch;
-	ApmWaiting *waiting = palloc(sizeof(ApmWaiting) * batch->n);
+	const ApmSubmission *all = flush->all;
+	ApmWaiting *waiting = palloc(sizeof(ApmWaiting) * all->n);
 	int n = 0;
 
-	for (int i = 0; i < batch->n; i++)
+	for (int i = 0; i < all->n; i++)
 	{
-		const Row *row = &batch->rows[i];
+		const Row *row = &all->rows[i];
 
 		if (row->fate != FATE_WAIT)
 			continue;
@@ -545,24 +547,24 @@ put_waiting(const Flush *flush)
 		waiting[n++].reason = row->reason;
 	}
 	if (n > 0)
-		apm_waiting_put(&batch->who, waiting, n);
+		apm_waiting_put(&all->who, waiting, n);
 	pfree(waiting);
 }
 
 void
-apm_batch_flush(ApmBatch *batch)
+apm_submission_flush(ApmSubmission *all)
 {
-	Flush flush = {.batch = batch};
+	Flush flush = {.all = all};
 	ApmSection section;
 
-	if (batch->n == 0)
+	if (all->n == 0)
 		return;
 	apm_section_begin(&section);
-	apm_outgoing_start(&flush.out, &batch->who);
+	apm_outgoing_start(&flush.out, &all->who);
 	apm_declared_load(&flush.declared);
 
 	find_repeats(&flush);
-	check_amends(batch);
+	check_amends(all);
 	pick_identifying(&flush);
 	find_patients(&flush);
 	decide_all(&flush);
@@ -570,8 +572,8 @@ apm_batch_flush(ApmBatch *batch)
 
 	take_rids(&flush);
 	put_waiting(&flush);
-	apm_staff_note(&batch->who);
+	apm_staff_note(&all->who);
 	apm_outgoing_send(&flush.out);
 	apm_section_end(&section);
-	empty(batch);
+	empty(all);
 }
