@@ -33,9 +33,9 @@ SHLIB_EXPORTS = src/exports.txt
 # Bitcode lets the JIT inline a C function into a query.  None of ours is small enough to gain.
 override with_llvm = no
 
-REGRESS = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))
+REGRESS := $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))
 REGRESS_OPTS = --inputdir=$(srcdir)
-ISOLATION = $(sort $(patsubst test/isolation/specs/%.spec,%,$(wildcard test/isolation/specs/*.spec)))
+ISOLATION := $(sort $(patsubst test/isolation/specs/%.spec,%,$(wildcard test/isolation/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation --load-extension=pgcrypto --load-extension=apm
 
 EXTRA_CLEAN = $(OBJS:.o=.d) src/exports.list build tmp_check log test/modules/*.so test/modules/*.d
@@ -65,8 +65,13 @@ install-for-test: all test-modules
 	@if [ -w '$(DESTDIR)$(pkglibdir)' ]; then $(MAKE) -s install; \
 	else sudo $(MAKE) -s install PG_CONFIG=$(PG_CONFIG); fi
 
-lint:
+lint: all
 	scripts/lint
+
+# The other compiler's opinion; the build itself uses the one that PostgreSQL was built with.
+clang-check:
+	clang $(filter-out -MMD -MP,$(CFLAGS)) -Wno-unknown-warning-option -Wno-ignored-optimization-argument \
+		$(CPPFLAGS) -fsyntax-only $(OBJS:.o=.c)
 
 format:
 	clang-format -i $(wildcard src/*.[ch] src/*/*.[ch] test/*/*.[ch])
@@ -81,4 +86,4 @@ demo:
 	$(MAKE) install-for-test
 	scripts/as-postgres scripts/demo
 
-.PHONY: test lint format fuzz demo install-for-test
+.PHONY: test lint clang-check format fuzz demo install-for-test

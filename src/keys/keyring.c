@@ -9,8 +9,9 @@
  * question after a configuration reload.  Nobody else can notice a reload in the middle
  * of a command, so an answer given to a command stays valid to its end.
  *
- * Absence is not remembered where keys come from a command: a key service that does not
- * answer for a moment must not make the key missing until the next reload.
+ * Absence is not remembered: apm_keygen() makes keys while workers run that looked for them
+ * in vain, and a key service that does not answer for a moment must not make its key
+ * missing until the next reload.
  */
 #include "postgres.h"
 
@@ -299,7 +300,7 @@ ring_of(int kind_index)
 		load_from_command(kind_index);
 	else
 		load_from_files(kind_index);
-	ring->loaded = ring->count > 0 || !apm_keycommand_is_set();
+	ring->loaded = ring->count > 0;
 	return ring;
 }
 
