@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "common/base64.h"
+#include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -27,6 +28,9 @@
 #include "keys/keyfile.h"
 #include "keys/keykind.h"
 #include "keys/keyring.h"
+
+/* An opener takes no more. */
+#define MAX_GENERATIONS 64
 
 typedef struct ApmKey
 {
@@ -269,15 +273,23 @@ load_from_files(int kind_index)
 		(void) load_generation(kind_index, (uint32) lfirst_int(cell), &retired);
 }
 
+/* Asks for one generation after the other; a command that does not look at %k would never end that. */
 static void
 load_from_command(int kind_index)
 {
+	const ApmKeyKind *kind = &apm_key_kinds[kind_index];
 	bool retired = false;
 
 	for (uint32 generation = 1; load_generation(kind_index, generation, &retired) || retired; generation++)
 	{
-		if (!apm_key_kinds[kind_index].generations)
+		if (!kind->generations)
 			break;
+		if (generation == MAX_GENERATIONS)
+			ereport(ERROR, (errcode(ERRCODE_APM_KEY_REFUSED),
+							errmsg("apm.secret_command has more than %d generations of key \"%s\"",
+								   MAX_GENERATIONS, kind->name),
+							errhint("It must print one key for each value of %%k, and nothing for others.")));
+		CHECK_FOR_INTERRUPTS();
 	}
 }
 

@@ -212,6 +212,8 @@ fails_with($node, 'clinic', 'SELECT apm_keygen()', '55000', qr/keys come from ap
 	'apm_keygen makes no keys where a command gives them');
 set_and_reload($node, 'apm.secret_command', 'echo %k');
 refused(qr/key "apm-index\.key" has the wrong length/, 'a command that prints something else');
+set_and_reload($node, 'apm.secret_command', "base64 $vault/apm-index.key");
+refused(qr/has more than 64 generations of key "apm-wrapping"/, 'a command that does not look at %k');
 set_and_reload($node, 'apm.secret_command', 'yes');
 refused(qr/printed too much/, 'a command that does not end');
 set_and_reload($node, 'apm.secret_command', 'kill -9 $$');
