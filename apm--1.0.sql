@@ -678,3 +678,60 @@ REVOKE ALL ON FUNCTION @extschema@.apm_jwe(bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.apm_jwe(bytea) TO apm_admin, apm_auditor;
 
 -- to watch it ----------------------------------------------------------------
+
+-- The fields of a header, by their places in it (src/core/block.h).
+CREATE VIEW apm.block_info AS
+	SELECT b.height,
+		encode(b.hash, 'hex') AS hash,
+		encode(substring(b.header FROM 43 FOR 32), 'hex') AS previous,
+		encode(substring(b.header FROM 75 FOR 32), 'hex') AS root,
+		('x' || encode(substring(b.header FROM 107 FOR 4), 'hex'))::bit(32)::integer AS transactions,
+		timestamptz 'epoch' + ('x' || encode(substring(b.header FROM 175 FOR 8), 'hex'))::bit(64)::bigint
+			* interval '1 microsecond' AS block_time,
+		('x' || encode(substring(b.header FROM 183 FOR 4), 'hex'))::bit(32)::integer AS difficulty,
+		encode(substring(b.header FROM 187 FOR 32), 'hex') AS node,
+		b.stored_at
+	FROM ONLY apm.block AS b;
+COMMENT ON VIEW apm.block_info IS 'the blocks, with the fields of their headers';
+REVOKE ALL ON apm.block_info FROM PUBLIC;
+GRANT SELECT ON apm.block_info TO apm_admin, apm_auditor;
+
+CREATE VIEW apm.ledger AS
+	SELECT i.height, l.position, l.tid,
+		apm.kind_name(l.kind) AS kind,
+		CASE l.rule WHEN 0 THEN 'valid' ELSE 'refused' END AS verdict,
+		apm.rule_name(l.rule) AS rule,
+		encode(l.leaf, 'hex') AS leaf,
+		i.block_time,
+		i.hash AS block
+	FROM apm.block_info AS i JOIN ONLY apm.leaf AS l ON l.block = decode(i.hash, 'hex');
+COMMENT ON VIEW apm.ledger IS 'every transaction of the chain with its verdict; nothing of what it says';
+REVOKE ALL ON apm.ledger FROM PUBLIC;
+GRANT SELECT ON apm.ledger TO apm_admin, apm_auditor;
+
+-- A worker's input is what waits for it: queue, pool or outbox.
+CREATE VIEW apm.status AS
+	SELECT w.worker, w.pid, w.state, w.activity, w.last_turn, w.turns, w.errors,
+		w.last_error_code, w.last_error, w.last_error_at,
+		q.input, q.depth, now() - q.oldest AS oldest_age,
+		t.height AS chain_height,
+		i.hash AS tip,
+		i.block_time AS last_block_at,
+		CASE w.worker WHEN 'apm cloud' THEN coalesce(now() - q.oldest, interval '0') END AS cloud_lag,
+		w.refusal
+	FROM @extschema@.apm_worker_status() AS w
+		LEFT JOIN (
+			SELECT 'apm network server' AS worker, 'queue' AS input, count(*) AS depth, min(q.queued_at) AS oldest
+				FROM ONLY apm.queue AS q
+			UNION ALL
+			SELECT 'apm miner', 'pool', count(*), min(p.received_at) FROM ONLY apm.pool AS p
+			UNION ALL
+			SELECT 'apm cloud', 'outbox', count(*), min(o.queued_at) FROM ONLY apm.outbox AS o
+		) AS q ON q.worker = w.worker
+		LEFT JOIN ONLY apm.tip AS t ON true
+		LEFT JOIN apm.block_info AS i ON i.height = t.height AND i.hash = encode(t.hash, 'hex')
+	WHERE w.database = current_database();
+COMMENT ON VIEW apm.status IS
+	'one row a worker: its state, last turn and last error, what waits for it, the tip of the chain, why the node refuses';
+REVOKE ALL ON apm.status FROM PUBLIC;
+GRANT SELECT ON apm.status TO apm_admin, apm_auditor;

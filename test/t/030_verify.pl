@@ -1,0 +1,181 @@
+# apm_verify() finds what a superuser did to the ledger behind the guards' backs: every
+# column of every ledger table changed, rows removed, added and swapped.  Each change is
+# made in a transaction that is rolled back, with the guards off.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+
+use ApmTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = apm_node('verifier', setup => 0);
+my $module = "$FindBin::RealBin/../modules/test_chain";
+
+sub sql { return query($node, 'clinic', @_) }
+
+# Two blocks after genesis: registrations, then records, an amendment, a changed profile,
+# queries allowed and refused, and other refusals.
+sql(qq(
+	CREATE FUNCTION patient(text, integer DEFAULT 1, integer DEFAULT 2, text DEFAULT NULL) RETURNS uuid
+		AS '$module', 'test_pool_patient' LANGUAGE c;
+	CREATE FUNCTION record(text, uuid, uuid DEFAULT NULL, bytea DEFAULT '\\x01', integer DEFAULT 4, text DEFAULT NULL)
+		RETURNS uuid AS '$module', 'test_pool_primary' LANGUAGE c;
+	CREATE FUNCTION reads(text, integer DEFAULT 0, integer DEFAULT 4, text DEFAULT NULL) RETURNS uuid
+		AS '$module', 'test_pool_query' LANGUAGE c;
+	SELECT apm_setup(8);));
+sql(q(SELECT patient('p' || g) FROM generate_series(1, 4) AS g));
+wait_for($node, 'clinic', 'SELECT count(*) = 4 FROM apm.ledger_patient', 'patients are registered');
+sql(q(SELECT record('p1', '00000000-0000-7000-8000-000000000001'), record('p2', '00000000-0000-7000-8000-000000000002'),
+	record('p9', '00000000-0000-7000-8000-000000000009'), patient('p1', 2), reads('p1'), reads('p1', 0, 2),
+	patient('q', 1, 2, 'signature'), patient('q', 1, 2, 'template'),
+	record('p1', '00000000-0000-7000-8000-000000000003', '00000000-0000-7000-8000-000000000001')));
+wait_for($node, 'clinic', 'SELECT count(*) = 3 FROM apm.ledger_record', 'records are in the ledger');
+sql(q(SELECT patient('p1', 3), record('p4', '00000000-0000-7000-8000-000000000004')));
+wait_for($node, 'clinic', 'SELECT count(*) = 4 FROM apm.ledger_record', 'and one more');
+
+is( sql(q(SELECT verdict, kind, rule, count(*) FROM apm.ledger WHERE height > 0 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3)),
+	join("\n",
+		'refused|patient|signature|1', 'refused|primary|patient|1', 'refused|query|actor|1', 'refused||template|1',
+		'valid|patient||6', 'valid|primary||4', 'valid|query||1'),
+	'the contract judges each by its rules');
+is(sql('SELECT ok, fault IS NULL, not_rerun FROM apm_verify()'), 't|t|3', 'the ledger verifies, but for what was not kept');
+foreach my $part ('0, 1', '1, 1', '2, 2', '2, NULL', '3, NULL', '0, 1000')
+{
+	is(sql("SELECT ok, fault FROM apm_verify($part)"), 't|', "heights $part verify, too");
+}
+fails_with($node, 'clinic', 'SELECT apm_verify(2, 1)', '22023', qr/heights are out of order/, 'heights the wrong way round');
+
+# Makes a change with the guards off and asks what apm_verify() finds.
+sub finds
+{
+	my ($change, $fault, $name) = @_;
+	my $tables = join('', map { "ALTER TABLE apm.$_ DISABLE TRIGGER ALL;" }
+		  qw(block leaf body tip member policy ledger_patient ledger_record chain));
+	my $found = sql("BEGIN; $tables $change; SELECT ok, fault FROM apm_verify(); ROLLBACK");
+
+	return like($found, qr/^f\|$fault/, $name);
+}
+
+# The SQL expression of a bytea column with one bit of one byte flipped.
+sub flip { return "set_byte($_[0], $_[1], get_byte($_[0], $_[1]) # 1)" }
+
+# --- block: every field of the header
+my %fields = (
+	'tag' => 0, 'version' => 1, 'chain' => 2, 'height' => 41, 'previous' => 42, 'root' => 74, 'count' => 109,
+	'history' => 110, 'contract' => 142, 'time' => 181, 'difficulty' => 185, 'node' => 186, 'nonce' => 225);
+foreach my $field (sort keys %fields)
+{
+	finds('UPDATE apm.block SET header = ' . flip('header', $fields{$field}) . ' WHERE height = 1',
+		'block: ', "a changed $field");
+	# the same with a hash that fits
+	finds('UPDATE apm.block SET header = ' . flip('header', $fields{$field}) . ' WHERE height = 2;'
+		. 'UPDATE apm.block SET hash = sha256(sha256(header)) WHERE height = 2',
+		'block: ', "a changed $field under a hash that fits");
+}
+finds('UPDATE apm.block SET hash = ' . flip('hash', 3) . ' WHERE height = 1', 'block: rule "hash"', 'a changed hash');
+finds('UPDATE apm.block SET signature = ' . flip('signature', 9) . ' WHERE height = 1',
+	'block: rule "signature"', 'a changed signature');
+finds('UPDATE apm.block SET height = 7 WHERE height = 1', 'block: there is none', 'a changed height');
+finds('UPDATE apm.block SET height = 1 WHERE height = 2', 'block: there (are two|is none)', 'two of a height');
+finds('DELETE FROM apm.block WHERE height = 1', 'block: there is none', 'a missing block');
+finds('DELETE FROM apm.block WHERE height = 0', 'block: there is none', 'a missing genesis');
+finds('DELETE FROM apm.block', 'apm.tip: |block: ', 'no block at all');
+finds(q(INSERT INTO apm.block SELECT sha256(hash), height + 1, header, signature FROM apm.block WHERE height = 3),
+	'block: it stands beyond the tip', 'a block beyond the tip');
+finds(q(UPDATE apm.block SET height = 3 - height WHERE height IN (1, 2)), 'block: ', 'swapped blocks');
+
+# --- leaf
+finds('UPDATE apm.leaf SET block = ' . flip('block', 0) . ' WHERE kind = 3', 'leaf: the block has another number', 'a leaf of no block');
+finds('UPDATE apm.leaf SET position = 100 WHERE kind = 3 AND rule = 0', 'leaf: there is none', 'a changed position');
+finds(q(UPDATE apm.leaf AS l SET position = 101 - position FROM apm.block AS b WHERE b.hash = l.block AND b.height = 2 AND position < 2;
+	UPDATE apm.leaf SET position = position - 100 WHERE position >= 100), '(leaf|body|block): ', 'swapped positions');
+finds(q(UPDATE apm.leaf SET tid = gen_random_uuid() WHERE kind = 3 AND rule = 0), 'body: it is missing', 'a changed Tid');
+finds(q(UPDATE apm.leaf SET tid = gen_random_uuid() WHERE kind = 2 AND rule <> 0), 'block: rule "root"', 'a changed Tid of a refused one');
+finds('UPDATE apm.leaf SET kind = 1 WHERE kind = 2 AND rule = 0', 'leaf: the kind', 'a changed kind');
+finds('UPDATE apm.leaf SET rule = 9 WHERE kind = 2 AND rule = 0', 'body: it belongs to a refused', 'a refusal made up');
+finds('UPDATE apm.leaf SET rule = 0 WHERE kind = 3', 'block: rule "root"', 'a refusal hidden');
+finds('UPDATE apm.leaf SET rule = 3 WHERE rule = 4', 'block: rule "root"', 'a refusal with another rule');
+finds('UPDATE apm.leaf SET rule = 99 WHERE rule = 4', 'leaf: there is no such rule', 'a refusal with no rule');
+finds('UPDATE apm.leaf SET leaf = ' . flip('leaf', 31) . ' WHERE kind = 2', '(body: it is not|block: rule "root")', 'a changed leaf');
+finds('DELETE FROM apm.leaf WHERE kind = 3', 'leaf: the block has another number', 'a missing leaf');
+finds(q(INSERT INTO apm.leaf SELECT sha256(block), position, tid, kind, rule, leaf FROM apm.leaf WHERE kind = 3),
+	'apm.leaf: it says more', 'leaves of no block');
+
+# --- body
+finds(q(UPDATE apm.body SET tid = gen_random_uuid() WHERE tid = (SELECT tid FROM apm.leaf WHERE kind = 3 AND rule = 0)),
+	'body: it is missing', 'a body of another Tid');
+foreach my $column (qw(nonce transaction proof))
+{
+	my $expected = $column eq 'proof' ? '(leaf: the verdict|leaf: the kind)' : 'body: it is not the transaction';
+
+	finds("UPDATE apm.body SET $column = " . flip($column, 12), $expected, "a changed $column in every body");
+	finds("UPDATE apm.body SET $column = " . flip($column, 12)
+		. ' WHERE tid = (SELECT max(tid::text)::uuid FROM apm.ledger_record)', $expected, "a changed $column in one");
+	finds("UPDATE apm.body SET $column = $column || '\\x00' WHERE tid IN (SELECT tid FROM apm.ledger_record)",
+		'(body|leaf): ', "a longer $column") if $column ne 'nonce';
+}
+finds(q(DELETE FROM apm.body WHERE tid IN (SELECT tid FROM apm.ledger_record WHERE apid = 'p4')), 'body: it is missing', 'a missing body');
+finds(q(INSERT INTO apm.body SELECT gen_random_uuid(), nonce, transaction, proof FROM apm.body LIMIT 1), 'apm.body: it says more', 'a body too many');
+finds(q(UPDATE apm.body AS b SET nonce = o.nonce, transaction = o.transaction, proof = o.proof FROM apm.body AS o
+	WHERE b.tid = (SELECT tid FROM apm.ledger_record WHERE apid = 'p2') AND o.tid = (SELECT tid FROM apm.ledger_record WHERE apid = 'p4')),
+	'body: it is not the transaction', 'one body in the place of another');
+
+# --- derived
+finds('UPDATE apm.tip SET height = 2', '(block|apm.tip): ', 'a tip too low');
+finds('UPDATE apm.tip SET height = 4', '(block|apm.tip): ', 'a tip too high');
+finds('UPDATE apm.tip SET hash = ' . flip('hash', 0), 'apm.tip: the hash', q(the tip's hash));
+finds('UPDATE apm.tip SET frontier = ' . flip('frontier', 20), 'apm.tip: the frontier', q(the tip's frontier));
+finds('DELETE FROM apm.tip', 'apm.tip: ', 'no tip');
+finds('DELETE FROM apm.chain', 'apm.chain: ', 'no chain');
+finds('UPDATE apm.chain SET chain = ' . flip('chain', 0), 'block: rule "chain"', 'another chain');
+finds("UPDATE apm.chain SET $_ = " . flip($_, 0), 'apm.chain: ', "another $_") foreach qw(node origin);
+finds('UPDATE apm.member SET id = ' . flip('id', 0), 'apm.member', q(a member's id));
+finds('UPDATE apm.member SET member = 3 - member', 'apm.member', 'what members are');
+finds('UPDATE apm.member SET height = 1', 'apm.member', q(a member's height));
+finds('DELETE FROM apm.member WHERE member = 1', 'apm.member', 'a missing member');
+finds('UPDATE apm.policy SET value = value + 1 WHERE key = 1', 'apm.member or apm.policy', 'a policy');
+finds('UPDATE apm.policy SET key = 9 WHERE key = 3', 'apm.member or apm.policy', q(a policy's key));
+finds('UPDATE apm.policy SET height = 1', 'apm.member or apm.policy', q(a policy's height));
+finds('DELETE FROM apm.policy WHERE key = 3', 'apm.member or apm.policy', 'a missing policy');
+my %patient = (
+	apid => q('px'), origin => flip('origin', 0), version => 'version + 1', profile => flip('profile', 0),
+	height => 'height + 1', position => 'position + 1', changed_height => 'changed_height + 1', erased_height => '2');
+finds("UPDATE apm.ledger_patient SET $_ = $patient{$_} WHERE apid = 'p3'", '(apm.ledger_patient|leaf): ', "a patient's $_")
+  foreach sort keys %patient;
+finds("UPDATE apm.ledger_patient SET $_ = $patient{$_} WHERE apid = 'p1'", '(apm.ledger_patient|leaf): ', "a changed patient's $_")
+  foreach sort keys %patient;
+finds(q(DELETE FROM apm.ledger_patient WHERE apid = 'p3'), 'apm.ledger_patient: ', 'a missing patient');
+finds(q(INSERT INTO apm.ledger_patient SELECT 'px', origin, version, profile, height, position, changed_height FROM apm.ledger_patient WHERE apid = 'p3'),
+	'apm.ledger_patient: it says more', 'a patient too many');
+my %record = (
+	rid => 'gen_random_uuid()', apid => q('p3'), tid => 'gen_random_uuid()', height => 'height + 1',
+	position => 'position + 1', leaf => flip('leaf', 0), superseded_by => 'gen_random_uuid()');
+finds("UPDATE apm.ledger_record SET $_ = $record{$_} WHERE apid = 'p2'", 'apm.ledger_record: ', "a record's $_")
+  foreach sort keys %record;
+finds(q(UPDATE apm.ledger_record SET superseded_by = NULL), 'apm.ledger_record: ', 'an amendment forgotten');
+finds(q(DELETE FROM apm.ledger_record WHERE apid = 'p2'), 'apm.ledger_record: ', 'a missing record');
+finds(q(INSERT INTO apm.ledger_record SELECT gen_random_uuid(), apid, tid, height, position, leaf FROM apm.ledger_record LIMIT 1),
+	'apm.ledger_record: it says more', 'a record too many');
+
+# --- the place of the first fault
+is( sql(q(BEGIN; ALTER TABLE apm.body DISABLE TRIGGER ALL;
+		UPDATE apm.body SET nonce = ) . flip('nonce', 0) . q( WHERE tid IN (SELECT tid FROM apm.ledger_record WHERE height = 2);
+		SELECT (v.height, v.position) = (SELECT r.height, min(r.position) FROM apm.ledger_record AS r WHERE r.height = 2 GROUP BY 1)
+			FROM apm_verify() AS v; ROLLBACK)),
+	't', 'the first fault is named with its place');
+is(sql('SELECT ok FROM apm_verify()'), 't', 'all of this was rolled back');
+
+# --- rows that others add by inheritance are not the ledger's
+sql(q(CREATE TABLE more_blocks () INHERITS (apm.block); CREATE TABLE more_leaves () INHERITS (apm.leaf);
+	INSERT INTO more_blocks SELECT sha256(hash), height + 1, header, signature FROM ONLY apm.block;
+	INSERT INTO more_leaves SELECT * FROM ONLY apm.leaf));
+is(sql('SELECT ok FROM apm_verify()'), 't', 'an inheriting table adds nothing to the ledger');
+sql(q(SELECT patient('p5')));
+wait_for($node, 'clinic', q(SELECT count(*) = 1 FROM apm.ledger_patient WHERE apid = 'p5'), 'nor to the chain');
+
+done_testing();
