@@ -24,7 +24,8 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(srcdir)/src
 PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -MMD -MP
 # clang is given the flags that PostgreSQL was configured with for gcc, and does not know them all
-PG_CFLAGS += $(if $(findstring clang,$(CC)),-Wno-unknown-warning-option -Wno-ignored-optimization-argument)
+CLANG_PARDONS = -Wno-unknown-warning-option -Wno-ignored-optimization-argument -Wno-ignored-attributes
+PG_CFLAGS += $(if $(findstring clang,$(CC)),$(CLANG_PARDONS))
 SHLIB_LINK = -lcrypto -lcrypt
 
 # PGXS exports every function that is not static unless a list names what to export.
@@ -70,8 +71,8 @@ lint: all
 
 # The other compiler's opinion; the build itself uses the one that PostgreSQL was built with.
 clang-check:
-	clang $(filter-out -MMD -MP,$(CFLAGS)) -Wno-unknown-warning-option -Wno-ignored-optimization-argument \
-		$(CPPFLAGS) -fsyntax-only $(OBJS:.o=.c)
+	clang $(filter-out -MMD -MP,$(CFLAGS)) $(CLANG_PARDONS) $(CPPFLAGS) \
+		-fsyntax-only $(OBJS:.o=.c)
 
 format:
 	clang-format -i $(wildcard src/*.[ch] src/*/*.[ch] test/*/*.[ch])

@@ -12,6 +12,12 @@
 #error "apm needs PostgreSQL 14 or later"
 #endif
 
+/* 15 moved the questions about recovery out of xlog.h. */
+#include "access/xlog.h"
+#if PG_VERSION_NUM >= 150000
+#include "access/xlogrecovery.h"
+#endif
+
 /* 15 made the names of an extension's settings its own. */
 #if PG_VERSION_NUM < 150000
 #define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)

@@ -17,12 +17,11 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "access/xlog.h"
-#include "access/xlogrecovery.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "utils/timestamp.h"
 
+#include "apm_compat.h"
 #include "apm_errors.h"
 #include "core/digest.h"
 #include "keys/keyfile.h"

@@ -184,7 +184,7 @@ send_to_cloud(const ApmUuid *tids, int n)
 		size_t bytes = send_some(tids + at, these, &origin);
 
 		at += these;
-		count = (int) Min(Max(BODY_BYTES / Max(bytes / these, 1), 1), Min(count * 4, BODIES_MAX));
+		count = (int) Min(Max(BODY_BYTES / Max(bytes / these, 1), 1), (size_t) Min(count * 4, BODIES_MAX));
 		MemoryContextReset(portion);
 	}
 	MemoryContextSwitchTo(old);
