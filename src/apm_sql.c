@@ -45,7 +45,8 @@ execute(ApmStatement *statement, const Datum *args, const char *nulls, bool read
 
 	if (statement->plan == NULL)
 		prepare(statement);
-	result = SPI_execute_plan(statement->plan, unconstify(Datum *, args), nulls, read_only || only_reading, limit);
+	result =
+		SPI_execute_plan(statement->plan, unconstify(Datum *, args), nulls, read_only || only_reading, limit);
 	MemoryContextSwitchTo(caller);
 	if (result < 0)
 		elog(ERROR, "could not run a statement of apm: %s", SPI_result_code_string(result));

@@ -27,28 +27,30 @@ extern void apm_pool_put(const ApmUuid *tids, const ApmSlice *pts, int n);
  */
 typedef struct ApmFinalBlock
 {
-	int64		id;				/* of apm.final_queue */
-	int64		height;
-	int			tries;
-	ApmSlice	sealed;			/* palloc'd */
+	int64 id; /* of apm.final_queue */
+	int64 height;
+	int tries;
+	ApmSlice sealed; /* palloc'd */
 } ApmFinalBlock;
 
-extern int	apm_final_peek(ApmFinalBlock *out, int max_blocks);
-extern void apm_final_done(const int64 *ids, int n);	/* delete them */
+extern int apm_final_peek(ApmFinalBlock *out, int max_blocks);
+extern void apm_final_done(const int64 *ids, int n); /* delete them */
 
 /*
  * FT, opened: what became of each transaction of one block.  Canonical: u8 tag 'F', u8 version 1,
  * block hash, u64 height, entries as apm_entries_encode.
  */
-extern void apm_final_encode(const ApmDigest *block, uint64 height, const ApmEntry *entries, size_t n, ApmBuf *out);
-extern ApmStatus apm_final_decode(ApmSlice in, ApmDigest *block, uint64 *height, ApmEntry **entries, size_t *n);
+extern void apm_final_encode(const ApmDigest *block, uint64 height, const ApmEntry *entries, size_t n,
+							 ApmBuf *out);
+extern ApmStatus apm_final_decode(ApmSlice in, ApmDigest *block, uint64 *height, ApmEntry **entries,
+								  size_t *n);
 
 /* Bodies (nonce, transaction) of n Tids, in that order; data palloc'd; transaction.len = 0 where there is none. */
 typedef struct ApmBody
 {
-	uint8		nonce[APM_NONCE_LEN];
-	ApmSlice	transaction;
-	ApmSlice	proof;
+	uint8 nonce[APM_NONCE_LEN];
+	ApmSlice transaction;
+	ApmSlice proof;
 } ApmBody;
 
 extern void apm_ledger_bodies(const ApmUuid *tids, int n, ApmBody *out);
@@ -59,15 +61,15 @@ extern bool apm_ledger_patient(ApmSlice apid, uint64 height, ApmPatientState *ou
 /* A patient's current records as of block height, in the order of the chain. palloc'd. */
 typedef struct ApmPlace
 {
-	ApmUuid		rid;
-	ApmUuid		tid;
-	ApmDigest	leaf;
-	uint64		height;
-	uint32		position;
+	ApmUuid rid;
+	ApmUuid tid;
+	ApmDigest leaf;
+	uint64 height;
+	uint32 position;
 } ApmPlace;
 
-extern int	apm_ledger_records(ApmSlice apid, uint64 height, ApmPlace **out);
+extern int apm_ledger_records(ApmSlice apid, uint64 height, ApmPlace **out);
 /* Which of n aPids are registered, in the ledger or by a transaction in the pool's current work? */
 extern void apm_ledger_known_patients(const ApmSlice *apids, int n, bool *known);
 
-#endif							/* APM_CHAIN_H */
+#endif /* APM_CHAIN_H */

@@ -108,8 +108,8 @@ judge_alone(ApmSlice pt, ApmEntry *out)
 	apm_contract_needs(&opened, &needs);
 	state = apm_state_new(CurrentMemoryContext, &identity.chain);
 	apm_state_load(state, CurrentMemoryContext, &needs, 1, tip.header.height + 1);
-	judge(state, CurrentMemoryContext, &opened, tip.header.height + 1, apm_block_time(&tip.header, &opened, 1),
-		  out);
+	judge(state, CurrentMemoryContext, &opened, tip.header.height + 1,
+		  apm_block_time(&tip.header, &opened, 1), out);
 	SPI_finish();
 	apm_privileged_end(&saved);
 }
@@ -142,7 +142,8 @@ apm_contract_trigger(PG_FUNCTION_ARGS)
 	Datum seq = heap_getattr(data->tg_trigtuple, VERDICT_SEQ, desc, &isnull);
 
 	if (isnull)
-		ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION), errmsg("a pool row needs its seq to be judged")));
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION), errmsg("a pool row needs its seq to be judged")));
 	if (session != NULL)
 		judge_in_session(DatumGetInt64(seq), &entry);
 	else
@@ -185,8 +186,8 @@ apm_contract_judge(ApmBatch *batch, const ApmDigest *chain)
 	static ApmStatement clear = {.sql = "DELETE FROM ONLY apm.verdict"};
 	static ApmStatement put = {
 		.sql = "INSERT INTO apm.verdict (seq, pt)"
-		" SELECT p.seq, p.pt FROM ONLY apm.pool AS p WHERE p.seq = ANY ($1) ORDER BY p.seq"
-		" RETURNING seq, tid, kind, leaf, rule",
+			   " SELECT p.seq, p.pt FROM ONLY apm.pool AS p WHERE p.seq = ANY ($1) ORDER BY p.seq"
+			   " RETURNING seq, tid, kind, leaf, rule",
 		.nargs = 1,
 		.types = {INT8ARRAYOID},
 	};
@@ -206,7 +207,8 @@ apm_contract_judge(ApmBatch *batch, const ApmDigest *chain)
 	}
 	PG_END_TRY();
 	if (rows != (uint64) batch->n)
-		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE), errmsg("the pool changed under the contract")));
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE), errmsg("the pool changed under the contract")));
 	for (uint64 row = 0; row < rows; row++)
 		read_entry(row, &batch->entries[row]);
 }

@@ -48,7 +48,8 @@ void
 apm_final_put(const ApmNewBlock *block)
 {
 	static ApmStatement put = {
-		.sql = "INSERT INTO apm.final_queue (height, sealed, queued_at) VALUES ($1, $2, pg_catalog.clock_timestamp())",
+		.sql =
+			"INSERT INTO apm.final_queue (height, sealed, queued_at) VALUES ($1, $2, pg_catalog.clock_timestamp())",
 		.nargs = 2,
 		.types = {INT8OID, BYTEAOID},
 	};
@@ -58,8 +59,8 @@ apm_final_put(const ApmNewBlock *block)
 
 	apm_final_encode(&block->hash, block->header.height, block->entries, block->n, &plain);
 	apm_check(apm_buf_status(&plain), "encode the final transactions of a block");
-	apm_check(apm_sealer_seal(apm_key_sealer(false, true, false), APM_SLICE(plain.data, plain.len), apm_now_us(),
-							  &sealed),
+	apm_check(apm_sealer_seal(apm_key_sealer(false, true, false), APM_SLICE(plain.data, plain.len),
+							  apm_now_us(), &sealed),
 			  "seal the final transactions of a block");
 	args[0] = Int64GetDatum((int64) block->header.height);
 	args[1] = apm_bytea_datum(APM_SLICE(sealed.data, sealed.len));
@@ -73,7 +74,8 @@ int
 apm_final_peek(ApmFinalBlock *out, int max_blocks)
 {
 	static ApmStatement get = {
-		.sql = "SELECT f.id, f.height, f.tries, f.sealed FROM ONLY apm.final_queue AS f ORDER BY f.id LIMIT $1",
+		.sql =
+			"SELECT f.id, f.height, f.tries, f.sealed FROM ONLY apm.final_queue AS f ORDER BY f.id LIMIT $1",
 		.nargs = 1,
 		.types = {INT4OID},
 	};

@@ -45,12 +45,16 @@ typedef struct ApmGuard
 #define CHANGES (TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE)
 #define BEFORE_ROW (TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_ROW)
 
-#define APPEND_ONLY(table) \
-	{table, table "_append_only", "apm_guard_keep", BEFORE_ROW | CHANGES}, \
-	{table, table "_no_change", "apm_guard_keep", TRIGGER_TYPE_BEFORE | CHANGES | TRIGGER_TYPE_TRUNCATE}
-#define WATCHED(table) \
-	{table, table "_noticed", "apm_guard_notice", TRIGGER_TYPE_INSERT | CHANGES}, \
-	{table, table "_no_truncate", "apm_guard_keep", TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_TRUNCATE}
+#define APPEND_ONLY(table)                                                                                 \
+	{table, table "_append_only", "apm_guard_keep", BEFORE_ROW | CHANGES},                                 \
+	{                                                                                                      \
+		table, table "_no_change", "apm_guard_keep", TRIGGER_TYPE_BEFORE | CHANGES | TRIGGER_TYPE_TRUNCATE \
+	}
+#define WATCHED(table)                                                                             \
+	{table, table "_noticed", "apm_guard_notice", TRIGGER_TYPE_INSERT | CHANGES},                  \
+	{                                                                                              \
+		table, table "_no_truncate", "apm_guard_keep", TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_TRUNCATE \
+	}
 
 static const ApmGuard guards[] = {
 	APPEND_ONLY("block"),
@@ -105,8 +109,9 @@ apm_guard_refuse(Relation relation, const char *rule, const char *detail)
 {
 	const char *table = RelationGetRelationName(relation);
 
-	ereport(ERROR, (errcode(ERRCODE_APM_LEDGER_GUARD), errmsg("apm.%s refuses this by its rule \"%s\"", table, rule),
-					errdetail("%s", detail), errtableconstraint(relation, psprintf("%s_%s", table, rule))));
+	ereport(ERROR,
+			(errcode(ERRCODE_APM_LEDGER_GUARD), errmsg("apm.%s refuses this by its rule \"%s\"", table, rule),
+			 errdetail("%s", detail), errtableconstraint(relation, psprintf("%s_%s", table, rule))));
 	pg_unreachable();
 }
 
@@ -115,7 +120,7 @@ write_notice(Relation relation)
 {
 	static ApmStatement put = {
 		.sql = "INSERT INTO apm.load_notice (relation) SELECT $1"
-		" WHERE NOT EXISTS (SELECT FROM ONLY apm.load_notice AS n WHERE n.relation = $1)",
+			   " WHERE NOT EXISTS (SELECT FROM ONLY apm.load_notice AS n WHERE n.relation = $1)",
 		.nargs = 1,
 		.types = {NAMEOID},
 	};
@@ -163,7 +168,8 @@ apm_guard_note(Relation relation)
 Datum
 apm_guard_keep(PG_FUNCTION_ARGS)
 {
-	bool row = CALLED_AS_TRIGGER(fcinfo) && TRIGGER_FIRED_FOR_ROW(((TriggerData *) fcinfo->context)->tg_event);
+	bool row =
+		CALLED_AS_TRIGGER(fcinfo) && TRIGGER_FIRED_FOR_ROW(((TriggerData *) fcinfo->context)->tg_event);
 	TriggerData *data = apm_guard_called(fcinfo, NULL, -1, true, row);
 
 	if (TRIGGER_FIRED_BY_TRUNCATE(data->tg_event))
@@ -206,14 +212,15 @@ static uint64
 find_guards(void)
 {
 	static ApmStatement get = {
-		.sql = "SELECT g.tab, g.tgname, t.tgenabled = 'A'"
-		" FROM unnest($1, $2, $3, $4) AS g (tab, tgname, prosrc, tgtype)"
-		" JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'apm'"
-		" JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = g.tab"
-		" JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = c.oid AND t.tgname = g.tgname AND t.tgtype = g.tgtype"
-		" AND t.tgqual IS NULL AND t.tgattr::pg_catalog.text = '' AND NOT t.tgisinternal"
-		" JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid AND p.pronamespace = n.oid AND p.prosrc = g.prosrc"
-		" JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang AND l.lanname = 'c'",
+		.sql =
+			"SELECT g.tab, g.tgname, t.tgenabled = 'A'"
+			" FROM unnest($1, $2, $3, $4) AS g (tab, tgname, prosrc, tgtype)"
+			" JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'apm'"
+			" JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = g.tab"
+			" JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = c.oid AND t.tgname = g.tgname AND t.tgtype = g.tgtype"
+			" AND t.tgqual IS NULL AND t.tgattr::pg_catalog.text = '' AND NOT t.tgisinternal"
+			" JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid AND p.pronamespace = n.oid AND p.prosrc = g.prosrc"
+			" JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang AND l.lanname = 'c'",
 		.nargs = 4,
 		.types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT2ARRAYOID},
 	};
@@ -268,8 +275,9 @@ apm_guards_restore(void)
 	int n = 0;
 
 	if (rows != lengthof(guards))
-		ereport(ERROR, (errcode(ERRCODE_APM_LEDGER_GUARD), errmsg("a guard of the ledger is missing or altered"),
-						errhint("Create the extension in a new database and restore a dump of this one there.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_APM_LEDGER_GUARD), errmsg("a guard of the ledger is missing or altered"),
+				 errhint("Create the extension in a new database and restore a dump of this one there.")));
 	for (uint64 row = 0; row < rows; row++)
 	{
 		if (apm_row_bool(row, 3))

@@ -7,8 +7,8 @@
  * a parallel restore may bring them before their blocks.  What a row alone cannot show is
  * for apm_verify().
  *
- * While apm.member is empty a restore is under way and nobody can say who may sign and
- * which block is missing yet; then a block has to be whole in itself.
+ * While apm.member or apm.policy is empty a restore is under way and nobody can say who may
+ * sign and which block is missing yet; then a block has to be whole in itself.
  */
 #include "postgres.h"
 
@@ -80,7 +80,8 @@ is_digest(ApmSlice slice, const ApmDigest *digest)
 static bool
 find_header(const ApmDigest *hash, ApmHeader *out)
 {
-	static ApmStatement get = {.sql = "SELECT b.header FROM ONLY apm.block AS b WHERE b.hash = $1", .nargs = 1, .types = {BYTEAOID}};
+	static ApmStatement get = {
+		.sql = "SELECT b.header FROM ONLY apm.block AS b WHERE b.hash = $1", .nargs = 1, .types = {BYTEAOID}};
 	Datum args[] = {apm_digest_datum(hash)};
 
 	if (apm_run(&get, args) == 0)
@@ -118,11 +119,12 @@ static void
 frontier_upto(const ApmDigest *hash, ApmFrontier *out)
 {
 	static ApmStatement walk = {
-		.sql = "WITH RECURSIVE way (hash, header, height) AS ("
-		"SELECT b.hash, b.header, b.height FROM ONLY apm.block AS b WHERE b.hash = $1"
-		" UNION ALL SELECT p.hash, p.header, p.height FROM way AS w"
-		" JOIN ONLY apm.block AS p ON p.hash = pg_catalog.substring(w.header, 43, 32) AND p.height = w.height - 1)"
-		" SELECT w.hash FROM way AS w ORDER BY w.height",
+		.sql =
+			"WITH RECURSIVE way (hash, header, height) AS ("
+			"SELECT b.hash, b.header, b.height FROM ONLY apm.block AS b WHERE b.hash = $1"
+			" UNION ALL SELECT p.hash, p.header, p.height FROM way AS w"
+			" JOIN ONLY apm.block AS p ON p.hash = pg_catalog.substring(w.header, 43, 32) AND p.height = w.height - 1)"
+			" SELECT w.hash FROM way AS w ORDER BY w.height",
 		.nargs = 1,
 		.types = {BYTEAOID},
 	};
@@ -151,14 +153,16 @@ frontier_upto(const ApmDigest *hash, ApmFrontier *out)
 	}
 }
 
-/* Without members nothing is known that the block could be held against; it must at least meet its own difficulty. */
+/* Without members and policies nothing is known that the block could be held against; it must at least meet its own difficulty. */
 static void
 check_alone(Relation relation, const ApmHeader *header, const ApmDigest *hash)
 {
 	if (header->bits > APM_MAX_DIFFICULTY)
-		apm_guard_refuse(relation, apm_block_fault_name(APM_BLOCK_DIFFICULTY), "The difficulty is out of bounds.");
+		apm_guard_refuse(relation, apm_block_fault_name(APM_BLOCK_DIFFICULTY),
+						 "The difficulty is out of bounds.");
 	if (!apm_hash_meets(hash, header->bits))
-		apm_guard_refuse(relation, apm_block_fault_name(APM_BLOCK_WORK), "The hash does not meet the difficulty.");
+		apm_guard_refuse(relation, apm_block_fault_name(APM_BLOCK_WORK),
+						 "The hash does not meet the difficulty.");
 }
 
 /* Against its parent, the history, the policies and the members. */
@@ -176,7 +180,8 @@ check_in_chain(Relation relation, const uint8 *encoded, const ApmHeader *header,
 	if (header->height > 0)
 	{
 		if (!find_header(&header->previous, &parent))
-			apm_guard_refuse(relation, apm_block_fault_name(APM_BLOCK_LINK), "The block before is not there.");
+			apm_guard_refuse(relation, apm_block_fault_name(APM_BLOCK_LINK),
+							 "The block before is not there.");
 		frontier_upto(&header->previous, &earlier);
 	}
 	fault = apm_block_check(state, encoded, header->height > 0 ? &parent : NULL,
@@ -189,10 +194,13 @@ check_in_chain(Relation relation, const uint8 *encoded, const ApmHeader *header,
 	remember_frontier(hash, &earlier);
 }
 
+/* Tables of a restore come one by one, in any order. */
 static bool
-has_members(void)
+has_constitution(void)
 {
-	static ApmStatement get = {.sql = "SELECT FROM ONLY apm.member AS m LIMIT 1"};
+	static ApmStatement get = {
+		.sql = "SELECT WHERE EXISTS (SELECT FROM ONLY apm.member) AND EXISTS (SELECT FROM ONLY apm.policy)",
+	};
 
 	return apm_run(&get, NULL) > 0;
 }
@@ -218,14 +226,16 @@ apm_guard_block(PG_FUNCTION_ARGS)
 	if (!is_digest(bytes(data, BLOCK_HASH, 0), &hash))
 		apm_guard_refuse(relation, "hash", "The hash is not that of the header.");
 	if ((uint64) DatumGetInt64(column(data, BLOCK_HEIGHT)) != header.height)
-		apm_guard_refuse(relation, apm_block_fault_name(APM_BLOCK_HEIGHT), "The height is not that of the header.");
+		apm_guard_refuse(relation, apm_block_fault_name(APM_BLOCK_HEIGHT),
+						 "The height is not that of the header.");
 	memcpy(signature.bytes, sig.data, APM_SIGNATURE_LEN);
 
 	apm_privileged_begin(&saved);
 	SPI_connect();
 	if (apm_chain_read(&identity) && !same(&identity.chain, &header.chain))
-		apm_guard_refuse(relation, apm_block_fault_name(APM_BLOCK_CHAIN), "The block belongs to another chain.");
-	if (has_members())
+		apm_guard_refuse(relation, apm_block_fault_name(APM_BLOCK_CHAIN),
+						 "The block belongs to another chain.");
+	if (has_constitution())
 		check_in_chain(relation, encoded.data, &header, &hash, &signature);
 	else
 		check_alone(relation, &header, &hash);

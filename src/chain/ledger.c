@@ -51,7 +51,8 @@ bool
 apm_ledger_tip(ApmTip *out)
 {
 	static ApmStatement tip = {
-		.sql = "SELECT t.hash, t.frontier, b.header FROM ONLY apm.tip AS t JOIN ONLY apm.block AS b ON b.hash = t.hash",
+		.sql =
+			"SELECT t.hash, t.frontier, b.header FROM ONLY apm.tip AS t JOIN ONLY apm.block AS b ON b.hash = t.hash",
 	};
 	ApmSlice header;
 
@@ -85,7 +86,7 @@ append_block(const ApmNewBlock *block)
 {
 	static ApmStatement put = {
 		.sql = "INSERT INTO apm.block (hash, height, header, signature, stored_at)"
-		" VALUES ($1, $2, $3, $4, pg_catalog.clock_timestamp())",
+			   " VALUES ($1, $2, $3, $4, pg_catalog.clock_timestamp())",
 		.nargs = 4,
 		.types = {BYTEAOID, INT8OID, BYTEAOID, BYTEAOID},
 	};
@@ -104,8 +105,8 @@ append_leaves(const ApmNewBlock *block)
 {
 	static ApmStatement put = {
 		.sql = "INSERT INTO apm.leaf (block, position, tid, kind, rule, leaf)"
-		" SELECT $1, e.position, e.tid, e.kind, e.rule, e.leaf"
-		" FROM unnest($2, $3, $4, $5, $6) AS e (position, tid, kind, rule, leaf)",
+			   " SELECT $1, e.position, e.tid, e.kind, e.rule, e.leaf"
+			   " FROM unnest($2, $3, $4, $5, $6) AS e (position, tid, kind, rule, leaf)",
 		.nargs = 6,
 		.types = {BYTEAOID, INT4ARRAYOID, UUIDARRAYOID, INT2ARRAYOID, INT2ARRAYOID, BYTEAARRAYOID},
 	};
@@ -138,8 +139,8 @@ append_bodies(const ApmNewBlock *block)
 {
 	static ApmStatement put = {
 		.sql = "INSERT INTO apm.body (tid, nonce, transaction, proof)"
-		" SELECT b.tid, b.nonce, b.transaction, b.proof"
-		" FROM unnest($1, $2, $3, $4) AS b (tid, nonce, transaction, proof)",
+			   " SELECT b.tid, b.nonce, b.transaction, b.proof"
+			   " FROM unnest($1, $2, $3, $4) AS b (tid, nonce, transaction, proof)",
 		.nargs = 4,
 		.types = {UUIDARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID},
 	};
@@ -186,20 +187,21 @@ static void
 derive_patients(const ApmNewBlock *block)
 {
 	static ApmStatement registered = {
-		.sql = "INSERT INTO apm.ledger_patient (apid, origin, version, profile, height, position, changed_height)"
-		" SELECT p.apid, p.origin, 1, p.profile, $1, p.position, $1"
-		" FROM unnest($2, $3, $4, $5, $6) AS p (position, apid, origin, version, profile)"
-		" WHERE p.version = 1",
+		.sql =
+			"INSERT INTO apm.ledger_patient (apid, origin, version, profile, height, position, changed_height)"
+			" SELECT p.apid, p.origin, 1, p.profile, $1, p.position, $1"
+			" FROM unnest($2, $3, $4, $5, $6) AS p (position, apid, origin, version, profile)"
+			" WHERE p.version = 1",
 		.nargs = 6,
 		.types = {INT8OID, INT4ARRAYOID, TEXTARRAYOID, BYTEAARRAYOID, INT4ARRAYOID, BYTEAARRAYOID},
 	};
 	static ApmStatement changed = {
 		.sql = "UPDATE ONLY apm.ledger_patient AS l"
-		" SET version = p.version, profile = p.profile, changed_height = $1"
-		" FROM (SELECT DISTINCT ON (u.apid) u.apid, u.version, u.profile"
-		" FROM unnest($2, $3, $4, $5, $6) AS u (position, apid, origin, version, profile)"
-		" WHERE u.version > 1 ORDER BY u.apid, u.version DESC) AS p"
-		" WHERE l.apid = p.apid",
+			   " SET version = p.version, profile = p.profile, changed_height = $1"
+			   " FROM (SELECT DISTINCT ON (u.apid) u.apid, u.version, u.profile"
+			   " FROM unnest($2, $3, $4, $5, $6) AS u (position, apid, origin, version, profile)"
+			   " WHERE u.version > 1 ORDER BY u.apid, u.version DESC) AS p"
+			   " WHERE l.apid = p.apid",
 		.nargs = 6,
 		.types = {INT8OID, INT4ARRAYOID, TEXTARRAYOID, BYTEAARRAYOID, INT4ARRAYOID, BYTEAARRAYOID},
 	};
@@ -237,8 +239,8 @@ derive_records(const ApmNewBlock *block)
 {
 	static ApmStatement added = {
 		.sql = "INSERT INTO apm.ledger_record (rid, apid, tid, height, position, leaf)"
-		" SELECT r.rid, r.apid, r.tid, $1, r.position, r.leaf"
-		" FROM unnest($2, $3, $4, $5, $6) AS r (position, rid, apid, tid, leaf)",
+			   " SELECT r.rid, r.apid, r.tid, $1, r.position, r.leaf"
+			   " FROM unnest($2, $3, $4, $5, $6) AS r (position, rid, apid, tid, leaf)",
 		.nargs = 6,
 		.types = {INT8OID, INT4ARRAYOID, UUIDARRAYOID, TEXTARRAYOID, UUIDARRAYOID, BYTEAARRAYOID},
 	};
@@ -275,7 +277,7 @@ derive_amendments(const ApmNewBlock *block)
 {
 	static ApmStatement superseded = {
 		.sql = "UPDATE ONLY apm.ledger_record AS l SET superseded_by = a.rid"
-		" FROM unnest($1, $2) AS a (rid, amends) WHERE l.rid = a.amends",
+			   " FROM unnest($1, $2) AS a (rid, amends) WHERE l.rid = a.amends",
 		.nargs = 2,
 		.types = {UUIDARRAYOID, UUIDARRAYOID},
 	};
@@ -327,8 +329,8 @@ derive_policies(const ApmContractFields *fields, uint64 height)
 {
 	static ApmStatement put = {
 		.sql = "INSERT INTO apm.policy (key, value, height)"
-		" SELECT p.key, p.value, $1 FROM unnest($2, $3) AS p (key, value)"
-		" ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value, height = EXCLUDED.height",
+			   " SELECT p.key, p.value, $1 FROM unnest($2, $3) AS p (key, value)"
+			   " ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value, height = EXCLUDED.height",
 		.nargs = 3,
 		.types = {INT8OID, INT2ARRAYOID, INT8ARRAYOID},
 	};
@@ -365,8 +367,8 @@ move_tip(const ApmNewBlock *block)
 {
 	static ApmStatement put = {
 		.sql = "INSERT INTO apm.tip (one, height, hash, frontier) VALUES (true, $1, $2, $3)"
-		" ON CONFLICT (one) DO UPDATE"
-		" SET height = EXCLUDED.height, hash = EXCLUDED.hash, frontier = EXCLUDED.frontier",
+			   " ON CONFLICT (one) DO UPDATE"
+			   " SET height = EXCLUDED.height, hash = EXCLUDED.hash, frontier = EXCLUDED.frontier",
 		.nargs = 3,
 		.types = {INT8OID, BYTEAOID, BYTEAOID},
 	};

@@ -21,8 +21,8 @@ apm_ledger_bodies(const ApmUuid *tids, int n, ApmBody *out)
 {
 	static ApmStatement get = {
 		.sql = "SELECT u.ordinality::pg_catalog.int4, b.nonce, b.transaction, b.proof"
-		" FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (tid, ordinality)"
-		" JOIN ONLY apm.body AS b ON b.tid = u.tid",
+			   " FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (tid, ordinality)"
+			   " JOIN ONLY apm.body AS b ON b.tid = u.tid",
 		.nargs = 1,
 		.types = {UUIDARRAYOID},
 	};
@@ -53,8 +53,8 @@ profile_before(ApmSlice apid, uint64 height, ApmPatientState *out)
 {
 	static ApmStatement later = {
 		.sql = "SELECT b.transaction FROM ONLY apm.block AS k JOIN ONLY apm.leaf AS l ON l.block = k.hash"
-		" JOIN ONLY apm.body AS b ON b.tid = l.tid"
-		" WHERE k.height > $1 AND l.kind = $2 AND l.rule = 0 ORDER BY k.height, l.position",
+			   " JOIN ONLY apm.body AS b ON b.tid = l.tid"
+			   " WHERE k.height > $1 AND l.kind = $2 AND l.rule = 0 ORDER BY k.height, l.position",
 		.nargs = 2,
 		.types = {INT8OID, INT2OID},
 	};
@@ -84,8 +84,8 @@ apm_ledger_patient(ApmSlice apid, uint64 height, ApmPatientState *out)
 {
 	static ApmStatement get = {
 		.sql = "SELECT p.origin, p.version, p.profile, p.changed_height,"
-		" p.erased_height IS NOT NULL AND p.erased_height <= $2"
-		" FROM ONLY apm.ledger_patient AS p WHERE p.apid = $1 AND p.height <= $2",
+			   " p.erased_height IS NOT NULL AND p.erased_height <= $2"
+			   " FROM ONLY apm.ledger_patient AS p WHERE p.apid = $1 AND p.height <= $2",
 		.nargs = 2,
 		.types = {TEXTOID, INT8OID},
 	};
@@ -109,9 +109,9 @@ apm_ledger_records(ApmSlice apid, uint64 height, ApmPlace **out)
 {
 	static ApmStatement get = {
 		.sql = "SELECT r.rid, r.tid, r.leaf, r.height, r.position FROM ONLY apm.ledger_record AS r"
-		" WHERE r.apid = $1 AND r.height <= $2 AND NOT EXISTS ("
-		"SELECT FROM ONLY apm.ledger_record AS s WHERE s.rid = r.superseded_by AND s.height <= $2)"
-		" ORDER BY r.height, r.position",
+			   " WHERE r.apid = $1 AND r.height <= $2 AND NOT EXISTS ("
+			   "SELECT FROM ONLY apm.ledger_record AS s WHERE s.rid = r.superseded_by AND s.height <= $2)"
+			   " ORDER BY r.height, r.position",
 		.nargs = 2,
 		.types = {TEXTOID, INT8OID},
 	};
@@ -140,8 +140,8 @@ apm_ledger_known_patients(const ApmSlice *apids, int n, bool *known)
 {
 	static ApmStatement get = {
 		.sql = "SELECT u.ordinality::pg_catalog.int4"
-		" FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (apid, ordinality)"
-		" JOIN ONLY apm.ledger_patient AS p ON p.apid = u.apid",
+			   " FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (apid, ordinality)"
+			   " JOIN ONLY apm.ledger_patient AS p ON p.apid = u.apid",
 		.nargs = 1,
 		.types = {TEXTARRAYOID},
 	};

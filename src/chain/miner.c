@@ -133,7 +133,8 @@ narrow_down(MemoryContext context)
 		PG_RE_THROW();
 	FlushErrorState();
 	apm_turn_abort();
-	ereport(LOG, (errcode(error->sqlerrcode), errmsg("a batch of the pool could not be judged: %s", error->message)));
+	ereport(LOG, (errcode(error->sqlerrcode),
+				  errmsg("a batch of the pool could not be judged: %s", error->message)));
 	if (batch_limit > 1)
 		batch_limit = 1;
 	else

@@ -30,9 +30,9 @@ apm_pool_put(const ApmUuid *tids, const ApmSlice *pts, int n)
 {
 	static ApmStatement put = {
 		.sql = "INSERT INTO apm.pool (tid, pt, received_at)"
-		" SELECT u.tid, u.pt, pg_catalog.clock_timestamp() FROM unnest($1, $2) AS u (tid, pt)"
-		" WHERE NOT EXISTS (SELECT FROM ONLY apm.leaf AS l WHERE l.tid = u.tid)"
-		" ON CONFLICT (tid) DO NOTHING",
+			   " SELECT u.tid, u.pt, pg_catalog.clock_timestamp() FROM unnest($1, $2) AS u (tid, pt)"
+			   " WHERE NOT EXISTS (SELECT FROM ONLY apm.leaf AS l WHERE l.tid = u.tid)"
+			   " ON CONFLICT (tid) DO NOTHING",
 		.nargs = 2,
 		.types = {UUIDARRAYOID, BYTEAARRAYOID},
 	};
@@ -55,8 +55,8 @@ choose_rows(int64 *seqs, int limit, int *looked)
 {
 	static ApmStatement oldest = {
 		.sql = "SELECT p.seq, pg_catalog.octet_length(p.pt)::pg_catalog.int8, EXISTS ("
-		"SELECT FROM ONLY apm.leaf AS l WHERE l.tid = p.tid)"
-		" FROM ONLY apm.pool AS p ORDER BY p.seq LIMIT $1",
+			   "SELECT FROM ONLY apm.leaf AS l WHERE l.tid = p.tid)"
+			   " FROM ONLY apm.pool AS p ORDER BY p.seq LIMIT $1",
 		.nargs = 1,
 		.types = {INT4OID},
 	};
@@ -138,9 +138,9 @@ blame_rows(const int64 *seqs, int n, const char *reason)
 	};
 	static ApmStatement put_aside = {
 		.sql = "WITH gone AS (DELETE FROM ONLY apm.pool AS p WHERE p.seq = ANY ($1) AND p.tries >= $2"
-		" RETURNING p.tid, p.pt)"
-		" INSERT INTO apm.quarantine (stage, tid, reason, content)"
-		" SELECT 'pool', g.tid, $3, g.pt FROM gone AS g",
+			   " RETURNING p.tid, p.pt)"
+			   " INSERT INTO apm.quarantine (stage, tid, reason, content)"
+			   " SELECT 'pool', g.tid, $3, g.pt FROM gone AS g",
 		.nargs = 3,
 		.types = {INT8ARRAYOID, INT4OID, TEXTOID},
 	};
@@ -182,7 +182,8 @@ apm_pool_take(ApmBatch *batch, int limit)
 	Datum args[] = {apm_int8_array(seqs, n)};
 	uint64 rows = n > 0 ? apm_run(&get, args) : 0;
 	ApmOpener *opener = n > 0 ? apm_key_opener(APM_PAIR_PB) : NULL;
-	MemoryContext detoasted = AllocSetContextCreate(CurrentMemoryContext, "apm pool row", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext detoasted =
+		AllocSetContextCreate(CurrentMemoryContext, "apm pool row", ALLOCSET_DEFAULT_SIZES);
 
 	batch_reserve(batch, (int) rows);
 	for (uint64 row = 0; row < rows; row++)
@@ -209,7 +210,7 @@ apm_pool_take_again(ApmBatch *batch, const ApmEntry *entries, int n)
 {
 	static ApmStatement get = {
 		.sql = "SELECT p.seq, p.tid, p.pt FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (tid, ordinality)"
-		" JOIN ONLY apm.pool AS p ON p.tid = u.tid ORDER BY u.ordinality",
+			   " JOIN ONLY apm.pool AS p ON p.tid = u.tid ORDER BY u.ordinality",
 		.nargs = 1,
 		.types = {UUIDARRAYOID},
 	};

@@ -59,8 +59,9 @@ settle_sign_state(const ApmDigest *chain)
 	if (apm_signing_look(chain, &tip, has_candidate ? &candidate : NULL, &why) != APM_SIGNING_REFUSED)
 		return false;
 	if (!apm_signstate_lock(chain))
-		ereport(ERROR, (errcode(ERRCODE_APM_ROLLED_BACK), errmsg("another database goes on with this chain"),
-						errhint("Its miner holds the sign-state in apm.key_directory; end it for good first.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_APM_ROLLED_BACK), errmsg("another database goes on with this chain"),
+				 errhint("Its miner holds the sign-state in apm.key_directory; end it for good first.")));
 	apm_signing_record(chain, tip.header.height, &tip.hash);
 	return true;
 }
@@ -86,8 +87,8 @@ apm_accept_rollback(PG_FUNCTION_ARGS)
 	guards = apm_guards_restore();
 	require_verified(&found);
 	notices = clear_notices();
-	appendStringInfo(&said, "verified " INT64_FORMAT " blocks with " INT64_FORMAT " transactions", found.blocks,
-					 found.transactions);
+	appendStringInfo(&said, "verified " INT64_FORMAT " blocks with " INT64_FORMAT " transactions",
+					 found.blocks, found.transactions);
 	if (guards > 0)
 		appendStringInfo(&said, ", enabled %d guards", guards);
 	if (notices > 0)

@@ -63,7 +63,8 @@ static void
 require_no_chain(void)
 {
 	static ApmStatement lock = {.sql = "LOCK TABLE ONLY apm.chain IN SHARE ROW EXCLUSIVE MODE"};
-	static ApmStatement get = {.sql = "SELECT FROM ONLY apm.chain UNION ALL SELECT FROM ONLY apm.block LIMIT 1"};
+	static ApmStatement get = {.sql =
+								   "SELECT FROM ONLY apm.chain UNION ALL SELECT FROM ONLY apm.block LIMIT 1"};
 
 	apm_run(&lock, NULL);
 	if (apm_run(&get, NULL) > 0)
@@ -153,7 +154,7 @@ put_chain(const ApmChainIdentity *identity)
 	};
 	static ApmStatement cloud = {
 		.sql = "INSERT INTO apm.cloud_target (relation) VALUES ('apm.cloud_record'::pg_catalog.regclass)"
-		" ON CONFLICT (one) DO NOTHING",
+			   " ON CONFLICT (one) DO NOTHING",
 	};
 	Datum args[] = {
 		apm_digest_datum(&identity->chain),
@@ -194,7 +195,8 @@ make_genesis(const ApmChainIdentity *identity, const uint64 *policies)
 	apm_block_mine(&block);
 
 	if (!apm_signstate_lock(&identity->chain))
-		ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE), errmsg("another server uses this chain's sign-state")));
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE), errmsg("another server uses this chain's sign-state")));
 	apm_signing_record(&identity->chain, 0, &block.hash);
 	apm_check(apm_block_sign(apm_key_signer(APM_SIGN_NODE), &block.hash, &block.signature), "sign a block");
 	apm_ledger_append(&block);
@@ -212,7 +214,8 @@ apm_setup(PG_FUNCTION_ARGS)
 
 	apm_require_admin("set up a chain");
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("no argument of apm_setup may be null")));
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("no argument of apm_setup may be null")));
 	difficulty = PG_GETARG_INT32(0);
 	if (difficulty < 0 || difficulty > APM_MAX_DIFFICULTY)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("difficulty is out of bounds"),

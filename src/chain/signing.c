@@ -90,7 +90,8 @@ read_state(const ApmDigest *chain, ApmSignState *out)
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
-		ereport(LOG, (errcode(error->sqlerrcode), errmsg("could not read the sign-state: %s", error->message)));
+		ereport(LOG,
+				(errcode(error->sqlerrcode), errmsg("could not read the sign-state: %s", error->message)));
 		FreeErrorData(error);
 	}
 	PG_END_TRY();
@@ -110,15 +111,16 @@ apm_signing_look(const ApmDigest *chain, const ApmTip *tip, const ApmCandidate *
 		return APM_SIGNING_REFUSED;
 	}
 	apm_signstate_here(&here);
-	if (state.system_id != here.system_id || state.timeline != here.timeline || state.database != here.database)
+	if (state.system_id != here.system_id || state.timeline != here.timeline ||
+		state.database != here.database)
 	{
 		*why = APM_REFUSAL_ELSEWHERE;
 		return APM_SIGNING_REFUSED;
 	}
 	if (state.height == tip->header.height && same(&state.hash, &tip->hash))
 		step = APM_SIGNING_GO_ON;
-	else if (candidate != NULL && state.height == candidate->header.height && same(&state.hash, &candidate->hash) &&
-			 same(&candidate->header.previous, &tip->hash))
+	else if (candidate != NULL && state.height == candidate->header.height &&
+			 same(&state.hash, &candidate->hash) && same(&candidate->header.previous, &tip->hash))
 		step = APM_SIGNING_COMPLETE;
 	else
 	{
@@ -154,7 +156,7 @@ put_candidate(const ApmNewBlock *block)
 {
 	static ApmStatement put = {
 		.sql = "INSERT INTO apm.candidate (height, hash, header, entries, made_at)"
-		" VALUES ($1, $2, $3, $4, pg_catalog.clock_timestamp())",
+			   " VALUES ($1, $2, $3, $4, pg_catalog.clock_timestamp())",
 		.nargs = 4,
 		.types = {INT8OID, BYTEAOID, BYTEAOID, BYTEAOID},
 	};
@@ -232,7 +234,7 @@ apm_signing_complete(const ApmChainIdentity *identity, const ApmTip *tip, const 
 	{
 		apm_contract_judge_again(&batch, &identity->chain);
 		good = same_entries(batch.entries, candidate->entries, candidate->n) &&
-			apm_block_check_entries(&candidate->header, batch.entries, batch.n) == APM_BLOCK_OK;
+			   apm_block_check_entries(&candidate->header, batch.entries, batch.n) == APM_BLOCK_OK;
 	}
 	if (good)
 	{

@@ -33,8 +33,8 @@ typedef enum ApmSigningStep
 } ApmSigningStep;
 
 /* Outside any transaction; candidate may be NULL.  Takes the lock on the sign-state if all is well. */
-extern ApmSigningStep apm_signing_look(const ApmDigest *chain, const ApmTip *tip, const ApmCandidate *candidate,
-									   ApmRefusal *why);
+extern ApmSigningStep apm_signing_look(const ApmDigest *chain, const ApmTip *tip,
+									   const ApmCandidate *candidate, ApmRefusal *why);
 
 /* Signs the mined block and appends it, in the order that survives a crash at any step.  Outside any transaction. */
 extern void apm_signing_publish(ApmNewBlock *block);

@@ -30,7 +30,8 @@ load_members(ApmContractState *state, MemoryContext context)
 		ApmSlice spki = apm_row_bytea(row, 2);
 
 		if (spki.len != APM_SPKI_LEN)
-			ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored member key has the wrong length")));
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored member key has the wrong length")));
 		if (apm_row_int2(row, 1) == APM_MEMBER_NODE)
 			apm_check(apm_contract_load_node(state, spki.data), "load a node of the chain");
 		else
@@ -47,8 +48,9 @@ load_policies(ApmContractState *state, MemoryContext context)
 	MemoryContext old = MemoryContextSwitchTo(context);
 
 	for (uint64 row = 0; row < rows; row++)
-		apm_check(apm_contract_load_policy(state, (uint16) apm_row_int2(row, 1), (uint64) apm_row_int8(row, 2)),
-				  "load a policy of the chain");
+		apm_check(
+			apm_contract_load_policy(state, (uint16) apm_row_int2(row, 1), (uint64) apm_row_int8(row, 2)),
+			"load a policy of the chain");
 	MemoryContextSwitchTo(old);
 }
 
@@ -71,7 +73,7 @@ load_tids(ApmContractState *state, MemoryContext context, const ApmUuid *tids, i
 {
 	static ApmStatement get = {
 		.sql = "SELECT l.tid FROM ONLY apm.leaf AS l JOIN ONLY apm.block AS b ON b.hash = l.block"
-		" WHERE l.tid = ANY ($1) AND l.rule = 0 AND b.height < $2",
+			   " WHERE l.tid = ANY ($1) AND l.rule = 0 AND b.height < $2",
 		.nargs = 2,
 		.types = {UUIDARRAYOID, INT8OID},
 	};
@@ -93,8 +95,9 @@ static void
 load_patients(ApmContractState *state, MemoryContext context, const ApmSlice *apids, int n, uint64 height)
 {
 	static ApmStatement get = {
-		.sql = "SELECT p.apid, p.origin, p.version, p.profile, p.erased_height IS NOT NULL AND p.erased_height < $2"
-		" FROM ONLY apm.ledger_patient AS p WHERE p.apid = ANY ($1) AND p.height < $2",
+		.sql =
+			"SELECT p.apid, p.origin, p.version, p.profile, p.erased_height IS NOT NULL AND p.erased_height < $2"
+			" FROM ONLY apm.ledger_patient AS p WHERE p.apid = ANY ($1) AND p.height < $2",
 		.nargs = 2,
 		.types = {TEXTARRAYOID, INT8OID},
 	};
@@ -120,8 +123,8 @@ load_records(ApmContractState *state, MemoryContext context, const ApmUuid *rids
 {
 	static ApmStatement get = {
 		.sql = "SELECT r.rid, r.apid, s.rid IS NOT NULL FROM ONLY apm.ledger_record AS r"
-		" LEFT JOIN ONLY apm.ledger_record AS s ON s.rid = r.superseded_by AND s.height < $2"
-		" WHERE r.rid = ANY ($1) AND r.height < $2",
+			   " LEFT JOIN ONLY apm.ledger_record AS s ON s.rid = r.superseded_by AND s.height < $2"
+			   " WHERE r.rid = ANY ($1) AND r.height < $2",
 		.nargs = 2,
 		.types = {UUIDARRAYOID, INT8OID},
 	};

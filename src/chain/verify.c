@@ -98,7 +98,8 @@ verify_header(ApmWalk *walk, const StoredBlock *block, ApmHeader *header)
 	if (fault == APM_BLOCK_UNDECIDED)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not verify a block")));
 	if (fault != APM_BLOCK_OK)
-		return apm_walk_fault(walk, block->height, -1, "block: rule \"%s\" is broken", apm_block_fault_name(fault));
+		return apm_walk_fault(walk, block->height, -1, "block: rule \"%s\" is broken",
+							  apm_block_fault_name(fault));
 	return true;
 }
 

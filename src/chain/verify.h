@@ -18,7 +18,7 @@
 typedef struct ApmVerification
 {
 	bool ok;
-	int64 height; /* of the first fault; -1: of no block */
+	int64 height;	/* of the first fault; -1: of no block */
 	int32 position; /* within the block; -1: of the block */
 	char fault[APM_FAULT_LEN];
 	int64 blocks; /* verified with their transactions */

@@ -137,10 +137,12 @@ verify_verdicts(ApmWalk *walk, const ApmHeader *header, const ApmEntries *e)
 		if (rule == APM_RULE_UNDECIDED)
 			ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not judge a transaction")));
 		if (rule != e->entries[i].rule)
-			return apm_walk_fault(walk, e->height, i, "leaf: the verdict is not the contract's, which is \"%s\"",
+			return apm_walk_fault(walk, e->height, i,
+								  "leaf: the verdict is not the contract's, which is \"%s\"",
 								  rule == APM_RULE_NONE ? "valid" : apm_rule_name(rule));
 		if (rule == APM_RULE_NONE)
-			apm_check(apm_contract_apply(state, &e->opened[i]), "enter a transaction into the contract's state");
+			apm_check(apm_contract_apply(state, &e->opened[i]),
+					  "enter a transaction into the contract's state");
 	}
 	MemoryContextSwitchTo(old);
 	if (e->height == 0)
@@ -190,7 +192,8 @@ verify_read_entries(ApmWalk *walk, const ApmHeader *header, const ApmDigest *has
 	if (fault == APM_BLOCK_UNDECIDED)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not verify a block")));
 	if (fault != APM_BLOCK_OK)
-		return apm_walk_fault(walk, e.height, -1, "block: rule \"%s\" is broken", apm_block_fault_name(fault));
+		return apm_walk_fault(walk, e.height, -1, "block: rule \"%s\" is broken",
+							  apm_block_fault_name(fault));
 	if (!verify_verdicts(walk, header, &e) || !apm_verify_derived(walk, &e))
 		return false;
 	count_entries(walk, &e);

@@ -86,7 +86,8 @@ remember_earlier(ApmWalk *walk)
 void
 apm_verify_begin_profiles(ApmWalk *walk)
 {
-	HASHCTL control = {.keysize = sizeof(ApmDigest), .entrysize = sizeof(ChangedProfile), .hcxt = walk->context};
+	HASHCTL control = {
+		.keysize = sizeof(ApmDigest), .entrysize = sizeof(ChangedProfile), .hcxt = walk->context};
 
 	walk->profiles = hash_create("apm changed profiles", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	if (walk->from > 0)
@@ -143,9 +144,10 @@ verify_patient_row(ApmWalk *walk, const ApmEntries *e, uint64 row, int32 place)
 		good = good && apm_row_int8(row, 5) == (int64) e->height && apm_row_int4(row, 6) == place;
 	if (fields->version == version)
 		good = good && is_digest(apm_row_bytea(row, 4), &fields->profile) &&
-			apm_row_int8(row, 7) == (int64) e->height;
+			   apm_row_int8(row, 7) == (int64) e->height;
 	if (!good)
-		return apm_walk_fault(walk, e->height, place, "apm.ledger_patient: the row is not what the transaction made");
+		return apm_walk_fault(walk, e->height, place,
+							  "apm.ledger_patient: the row is not what the transaction made");
 	if (version > 1)
 		remember_profile(walk, tx);
 	return true;
@@ -195,13 +197,15 @@ verify_record_row(ApmWalk *walk, const ApmEntries *e, uint64 row, int32 place)
 	if (apid.len != fields->apid.len || memcmp(apid.data, fields->apid.data, apid.len) != 0 ||
 		memcmp(&tid, &e->entries[place].tid, sizeof(tid)) != 0 || apm_row_int8(row, 4) != (int64) e->height ||
 		apm_row_int4(row, 5) != place || !is_digest(apm_row_bytea(row, 6), &e->entries[place].leaf))
-		return apm_walk_fault(walk, e->height, place, "apm.ledger_record: the row is not what the transaction made");
+		return apm_walk_fault(walk, e->height, place,
+							  "apm.ledger_record: the row is not what the transaction made");
 	if ((fields->flags & APM_PRIMARY_AMENDS) == 0)
 		return true;
 	if (!apm_row_null(row, 7))
 		apm_row_uuid(row, 7, &superseded_by);
 	if (apm_row_null(row, 7) || memcmp(&superseded_by, &fields->rid, sizeof(ApmUuid)) != 0)
-		return apm_walk_fault(walk, e->height, place, "apm.ledger_record: the amended record is not superseded");
+		return apm_walk_fault(walk, e->height, place,
+							  "apm.ledger_record: the amended record is not superseded");
 	return true;
 }
 
@@ -209,10 +213,11 @@ static bool
 verify_records(ApmWalk *walk, const ApmEntries *e)
 {
 	static ApmStatement get = {
-		.sql = "SELECT u.ordinality::pg_catalog.int4, r.apid, r.tid, r.height, r.position, r.leaf, a.superseded_by"
-			   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY"
-			   " AS u (rid, amends, ordinality) LEFT JOIN ONLY apm.ledger_record AS r ON r.rid = u.rid"
-			   " LEFT JOIN ONLY apm.ledger_record AS a ON a.rid = u.amends ORDER BY u.ordinality",
+		.sql =
+			"SELECT u.ordinality::pg_catalog.int4, r.apid, r.tid, r.height, r.position, r.leaf, a.superseded_by"
+			" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY"
+			" AS u (rid, amends, ordinality) LEFT JOIN ONLY apm.ledger_record AS r ON r.rid = u.rid"
+			" LEFT JOIN ONLY apm.ledger_record AS a ON a.rid = u.amends ORDER BY u.ordinality",
 		.nargs = 2,
 		.types = {UUIDARRAYOID, UUIDARRAYOID},
 	};
@@ -287,13 +292,14 @@ bool
 apm_verify_totals(ApmWalk *walk)
 {
 	static ApmStatement get = {
-		.sql = "SELECT (SELECT pg_catalog.count(*) FROM ONLY apm.leaf),"
-			   " (SELECT pg_catalog.count(*) FROM ONLY apm.body),"
-			   " (SELECT pg_catalog.count(*) FROM ONLY apm.ledger_patient),"
-			   " (SELECT coalesce(pg_catalog.sum(p.version), 0)::pg_catalog.int8 FROM ONLY apm.ledger_patient AS p),"
-			   " (SELECT pg_catalog.count(*) FROM ONLY apm.ledger_record),"
-			   " (SELECT pg_catalog.count(r.superseded_by) FROM ONLY apm.ledger_record AS r),"
-			   " (SELECT pg_catalog.count(p.erased_height) FROM ONLY apm.ledger_patient AS p)",
+		.sql =
+			"SELECT (SELECT pg_catalog.count(*) FROM ONLY apm.leaf),"
+			" (SELECT pg_catalog.count(*) FROM ONLY apm.body),"
+			" (SELECT pg_catalog.count(*) FROM ONLY apm.ledger_patient),"
+			" (SELECT coalesce(pg_catalog.sum(p.version), 0)::pg_catalog.int8 FROM ONLY apm.ledger_patient AS p),"
+			" (SELECT pg_catalog.count(*) FROM ONLY apm.ledger_record),"
+			" (SELECT pg_catalog.count(r.superseded_by) FROM ONLY apm.ledger_record AS r),"
+			" (SELECT pg_catalog.count(p.erased_height) FROM ONLY apm.ledger_patient AS p)",
 	};
 	const struct
 	{
@@ -315,7 +321,8 @@ apm_verify_totals(ApmWalk *walk)
 	for (int i = 0; i < (int) lengthof(totals) && good; i++)
 	{
 		if (apm_row_int8(0, i + 1) != totals[i].expected)
-			good = apm_walk_fault(walk, -1, -1, "%s: it says more than the ledger's transactions", totals[i].table);
+			good = apm_walk_fault(walk, -1, -1, "%s: it says more than the ledger's transactions",
+								  totals[i].table);
 	}
 	SPI_finish();
 	return good;

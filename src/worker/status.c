@@ -68,7 +68,7 @@ apm_refusal_text(ApmRefusal why)
 		case APM_REFUSAL_NO_KEY:
 			return "A key of the chain or of this node is missing; see apm_keygen() and apm.key_directory.";
 		case APM_REFUSAL_GUARD:
-			return "A trigger that guards the ledger is missing or not ENABLE ALWAYS.";
+			return "A trigger that guards the ledger is missing or not ENABLE ALWAYS; see apm_accept_rollback().";
 		case APM_REFUSAL_LOADED:
 			return "A table of the ledger, the pool or the queue was written by something other than apm, as a "
 				   "restore does; see apm.load_notice, apm_verify() and apm_accept_rollback().";
@@ -76,12 +76,13 @@ apm_refusal_text(ApmRefusal why)
 			return "This node last signed in another database, on another server or timeline: this is a copy; see "
 				   "apm_accept_rollback().";
 		case APM_REFUSAL_ROLLED_BACK:
-			return "This node has signed more than its ledger holds: the ledger was set back; see "
-				   "apm_accept_rollback().";
+			return "What this node signed last is not the end of its ledger: the ledger or the sign-state was set "
+				   "back; see apm_accept_rollback().";
 		case APM_REFUSAL_NO_SIGN_STATE:
-			return "The ledger has blocks, and the sign-state in apm.key_directory is missing or not to be read.";
+			return "The ledger has blocks, and the sign-state in apm.key_directory is missing or not to be read; see "
+				   "apm_accept_rollback().";
 		case APM_REFUSAL_SIGN_STATE_BUSY:
-			return "Another server holds the sign-state's lock.";
+			return "Another server or database holds the sign-state's lock: it goes on with the same chain.";
 		case APM_REFUSAL_STANDBY:
 			return "This server is a standby.";
 	}

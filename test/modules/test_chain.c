@@ -105,7 +105,8 @@ put(Order *order)
 	sign(order, &plain, &tid);
 	if (spoilt(order, "garbage"))
 		plain.data[0] ^= 1;
-	apm_check(apm_sealer_seal(apm_key_sealer(false, false, true), APM_SLICE(plain.data, plain.len), now_us(), &sealed),
+	apm_check(apm_sealer_seal(apm_key_sealer(false, false, true), APM_SLICE(plain.data, plain.len), now_us(),
+							  &sealed),
 			  "seal a transaction");
 	if (spoilt(order, "envelope"))
 		sealed.data[sealed.len - 1] ^= 1;

@@ -1,0 +1,161 @@
+# A kill -9 at each step of making a block: what was in the pool ends in exactly one block,
+# and no operator is needed.  The miner is held at a step by a lock that the next statement
+# of it needs, or by a difficulty that keeps it mining.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+
+use ApmTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = apm_node('miner', setup => 0, settings => { restart_after_crash => 'on' });
+my $module = "$FindBin::RealBin/../modules/test_chain";
+my $patients = 0;
+
+sub sql { return query($node, 'clinic', @_) }
+
+sql(qq(CREATE FUNCTION patient(text, integer DEFAULT 1, integer DEFAULT 2, text DEFAULT NULL) RETURNS uuid
+		AS '$module', 'test_pool_patient' LANGUAGE c;));
+
+# A session that holds a lock until it is told, or until the server dies.
+sub hold
+{
+	my ($table) = @_;
+	my $session = $node->background_psql('clinic', on_error_stop => 0);
+
+	$session->query_safe("BEGIN; LOCK TABLE apm.$table IN SHARE MODE");
+	return $session;
+}
+
+# Everything that was put into the pool is in the ledger once, the node mines, nothing is left over.
+sub all_is_well
+{
+	my ($name) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	wait_for($node, 'clinic', "SELECT count(*) = $patients FROM apm.ledger_patient", "$name: everything is in the ledger");
+	wait_for($node, 'clinic', q(SELECT count(*) = 1 FROM apm.status WHERE worker = 'apm miner' AND refusal IS NULL),
+		"$name: the node mines");
+	is( sql(q(SELECT (SELECT count(*) FROM apm.pool), (SELECT count(*) FROM apm.verdict), (SELECT count(*) FROM apm.candidate),
+			(SELECT count(*) FROM (SELECT FROM apm.leaf GROUP BY tid HAVING count(*) > 1) AS twice),
+			(SELECT count(*) FROM apm.leaf WHERE rule <> 0))),
+		'0|0|0|0|0', "$name: nothing is left over, nothing is there twice");
+	is(sql('SELECT ok, fault FROM apm_verify()'), 't|', "$name: the ledger verifies");
+	like(sql('SELECT apm_accept_rollback()'), qr/nothing to accept/, "$name: nothing had to be accepted");
+	return;
+}
+
+sub put
+{
+	sql(join('', map { $patients++; "SELECT patient('p$patients');" } 1 .. 3));
+	return;
+}
+
+# Waits until the miner waits for a lock while it does that.
+sub wait_until_held
+{
+	my ($activity) = @_;
+
+	return wait_for($node, 'clinic', qq(SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'apm miner'
+		AND wait_event_type = 'Lock' AND query <> '' AND datname = 'clinic'), "held while $activity");
+}
+
+sub kill_miner
+{
+	my $pid = worker_pid($node, 'clinic', 'apm miner');
+
+	kill('KILL', $pid) or die "no miner to kill";
+	# the crash takes every session along; wait until the server is up without that process
+	ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid"), 'the server is back');
+	return;
+}
+
+sub stop_and_start
+{
+	$node->stop('immediate');
+	$node->start;
+	return;
+}
+
+sql('SELECT apm_setup(8)');
+
+# --- judged, nothing committed; and before the candidate is committed; and after it was signed
+my %steps = (verdict => 'judging', candidate => 'proposing a block', block => 'appending a block');
+foreach my $table (qw(verdict candidate block))
+{
+	foreach my $how (\&kill_miner, \&stop_and_start)
+	{
+		my $session = hold($table);
+		my $name = ($how == \&kill_miner ? 'kill -9' : 'immediate stop') . " while $steps{$table}";
+		my $candidate;
+
+		put();
+		wait_until_held($steps{$table});
+		$candidate = sql(q(SELECT encode(hash, 'hex') FROM apm.candidate));
+		is($candidate ne '', $table eq 'block', "$name: " . ($table eq 'block' ? 'the' : 'no') . ' candidate is committed');
+		$how->();
+		eval { $session->quit };
+		all_is_well($name);
+		is(sql("SELECT count(*) FROM apm.block WHERE hash = decode('$candidate', 'hex')"),
+			$table eq 'block' ? 1 : 0, "$name: exactly the signed block was completed");
+	}
+}
+
+# --- the candidate is committed, the sign-state is not written yet
+my $keys = key_directory($node);
+chmod(0500, $keys) or die $!;
+put();
+wait_for($node, 'clinic', q(SELECT count(*) > 0 FROM apm.status WHERE worker = 'apm miner' AND errors > 0),
+	'the sign-state cannot be written');
+$node->stop('immediate');
+chmod(0700, $keys) or die $!;
+$node->start;
+all_is_well('stopped between candidate and sign-state');
+
+# --- a block that was appended, killed before anybody heard of it
+put();
+wait_for($node, 'clinic', "SELECT count(*) = $patients FROM apm.ledger_patient", 'appended');
+kill_miner();
+all_is_well('killed after a block');
+
+# --- while mining
+$node->safe_psql('postgres', 'CREATE DATABASE slow');
+set_and_reload($node, 'apm.databases', 'clinic, slow');
+$node->safe_psql('slow', 'CREATE EXTENSION apm CASCADE');
+$node->safe_psql('slow', qq(SELECT apm_setup(20);
+	CREATE FUNCTION patient(text, integer DEFAULT 1, integer DEFAULT 2, text DEFAULT NULL) RETURNS uuid
+		AS '$module', 'test_pool_patient' LANGUAGE c;));
+my $caught = 0;
+for my $try (1 .. 20)
+{
+	$node->safe_psql('slow', "SELECT patient('s$try')");
+	# a block takes some tenths of a second: most of the time the miner is seen at it
+	if ($node->poll_query_until('slow', qq(SELECT count(*) > 0 OR (SELECT count(*) = $try FROM apm.ledger_patient)
+		FROM pg_stat_activity WHERE backend_type = 'apm miner' AND datname = 'slow' AND query = 'mining')))
+	{
+		my $pid = $node->safe_psql('slow', q(SELECT pid FROM pg_stat_activity
+			WHERE backend_type = 'apm miner' AND datname = 'slow' AND query = 'mining'));
+		next if $pid eq '';
+		kill('KILL', $pid);
+		$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
+		$caught++;
+	}
+	wait_for($node, 'slow', "SELECT count(*) = $try FROM apm.ledger_patient", "mined once more ($try)");
+	last if $caught == 2;
+}
+is($caught, 2, 'the miner was killed while it mined');
+is($node->safe_psql('slow', 'SELECT ok, fault FROM apm_verify()'), 't|', 'and the ledger verifies');
+all_is_well('the other database all the while');
+
+# --- poison does not block
+sql(q(SELECT patient('x', 1, 2, s) FROM unnest(ARRAY['garbage', 'envelope', 'tid']) AS s));
+put();
+wait_for($node, 'clinic', q(SELECT count(*) = 3 FROM apm.quarantine WHERE stage = 'pool' AND reason <> ''), 'poison goes to the quarantine');
+all_is_well('the others went on');
+
+done_testing();
