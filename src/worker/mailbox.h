@@ -29,7 +29,7 @@ typedef struct ApmFailure
 {
 	int sqlstate;
 	char message[160]; /* lower case, no full stop */
-	char hint[160];	   /* empty: none */
+	char hint[240];	   /* empty: none */
 } ApmFailure;
 
 /*
