@@ -187,8 +187,13 @@ at_transaction_end(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
-		case XACT_EVENT_PRE_PREPARE:
 			flush_left_over();
+			break;
+		case XACT_EVENT_PRE_PREPARE:
+			/* the queue refuses those it knows of, and these it cannot know of yet */
+			if (collected != NULL)
+				ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+								errmsg("cannot prepare a transaction that has submitted records")));
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
