@@ -40,8 +40,11 @@ extern bool apm_pool_take_again(ApmBatch *batch, const ApmEntry *entries, int n)
 /* Deletes the rows of these entries. */
 extern void apm_pool_remove(const ApmEntry *entries, int n);
 
-/* Counts a failure of the oldest row; the last of a few puts it into quarantine. */
-extern void apm_pool_blame_oldest(const char *reason);
+/*
+ * Counts a failure of the oldest row; the last of a few puts it into quarantine, without
+ * its content if that cannot be read.
+ */
+extern void apm_pool_blame_oldest(const char *reason, bool readable);
 
 /*
  * Judges the batch: the contract's trigger fills in apm.verdict, and the entries from

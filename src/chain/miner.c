@@ -113,36 +113,60 @@ may_be_the_row(int code)
 		case ERRCODE_DATA_EXCEPTION:
 		case ERRCODE_INTERNAL_ERROR:
 		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:
-		case ERRCODE_TO_CATEGORY(ERRCODE_APM_CANNOT_OPEN):
 			return true;
 		default:
-			return false;
+			return code == ERRCODE_APM_CANNOT_OPEN;
 	}
 }
 
-/* After an error in a batch, inside PG_CATCH: makes the next one smaller, or blames the only row, or gives up. */
+/*
+ * Inside PG_CATCH: ends the transaction and shows the error, if it may have come from a
+ * row; else it goes on its way and ends the worker.
+ */
 static void
-narrow_down(MemoryContext context)
+take_error(MemoryContext context)
 {
 	ErrorData *error;
 
 	MemoryContextSwitchTo(context);
 	error = CopyErrorData();
-	if (!may_be_the_row(error->sqlerrcode) || error->sqlerrcode == ERRCODE_APM_KEY_MISSING ||
-		error->sqlerrcode == ERRCODE_APM_KEY_REFUSED)
+	if (!may_be_the_row(error->sqlerrcode))
 		PG_RE_THROW();
 	FlushErrorState();
 	apm_turn_abort();
-	ereport(LOG, (errcode(error->sqlerrcode),
-				  errmsg("a batch of the pool could not be judged: %s", error->message)));
+	apm_turn_failed(error->sqlerrcode, error->message);
+	ereport(LOG, (errmsg("a batch of the pool was not judged"),
+				  errdetail("SQLSTATE %s.", unpack_sql_state(error->sqlerrcode))));
+	FreeErrorData(error);
+}
+
+static void
+blame_oldest(bool readable)
+{
+	apm_turn_begin("putting a transaction aside");
+	apm_pool_blame_oldest("an error while it was judged", readable);
+	apm_turn_commit();
+}
+
+/* Of a batch that failed: the next one has one row, and if that was the one, it is blamed. */
+static void
+narrow_down(MemoryContext context)
+{
 	if (batch_limit > 1)
-		batch_limit = 1;
-	else
 	{
-		apm_turn_begin("putting a transaction aside");
-		apm_pool_blame_oldest("an error while it was judged");
-		apm_turn_commit();
+		batch_limit = 1;
+		return;
 	}
+	PG_TRY();
+	{
+		blame_oldest(true);
+	}
+	PG_CATCH();
+	{
+		take_error(context);
+		blame_oldest(false);
+	}
+	PG_END_TRY();
 }
 
 /* False if the batch failed; the next turn tries another one. */
@@ -158,10 +182,12 @@ try_batch(ApmBatch *batch, const ApmSituation *s, int *looked)
 	}
 	PG_CATCH();
 	{
-		narrow_down(context);
+		take_error(context);
 		good = false;
 	}
 	PG_END_TRY();
+	if (!good)
+		narrow_down(context);
 	return good;
 }
 

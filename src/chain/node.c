@@ -20,7 +20,7 @@
  * the very one that the chain knows this node by.
  */
 static bool
-has_keys(const ApmChainIdentity *identity)
+find_keys(const ApmChainIdentity *identity)
 {
 	ApmDigest id;
 
@@ -29,6 +29,25 @@ has_keys(const ApmChainIdentity *identity)
 		return false;
 	apm_ec_id(apm_key_signer(APM_SIGN_NODE), &id);
 	return memcmp(&id, &identity->node, sizeof(id)) == 0;
+}
+
+/* A key that is here and not accepted is an error that ends the worker; readers must learn why all the same. */
+static bool
+has_keys(const ApmChainIdentity *identity)
+{
+	volatile bool found = false;
+
+	PG_TRY();
+	{
+		found = find_keys(identity);
+	}
+	PG_CATCH();
+	{
+		apm_refusal_set(APM_REFUSAL_NO_KEY);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return found;
 }
 
 static bool
@@ -59,7 +78,5 @@ apm_node_check(ApmChainIdentity *identity)
 		return APM_REFUSAL_GUARD;
 	if (has_load_notice() || !has_tip())
 		return APM_REFUSAL_LOADED;
-	if (!has_keys(identity))
-		return APM_REFUSAL_NO_KEY;
-	return APM_REFUSAL_NONE;
+	return has_keys(identity) ? APM_REFUSAL_NONE : APM_REFUSAL_NO_KEY;
 }

@@ -127,20 +127,36 @@ batch_reserve(ApmBatch *batch, int n)
 	batch->entries = MemoryContextAllocZero(batch->context, sizeof(ApmEntry) * Max(n, 1));
 }
 
-/* Counts a failure of these rows; those that failed often enough leave the pool for the quarantine. */
 static void
-blame_rows(const int64 *seqs, int n, const char *reason)
+count_failure(const int64 *seqs, int n)
 {
 	static ApmStatement count = {
 		.sql = "UPDATE ONLY apm.pool AS p SET tries = p.tries + 1 WHERE p.seq = ANY ($1)",
 		.nargs = 1,
 		.types = {INT8ARRAYOID},
 	};
-	static ApmStatement put_aside = {
+	Datum args[] = {apm_int8_array(seqs, n)};
+
+	apm_run(&count, args);
+}
+
+/* Those of these rows that failed often enough leave the pool for the quarantine. */
+static void
+put_aside(const int64 *seqs, int n, const char *reason, bool readable)
+{
+	static ApmStatement whole = {
 		.sql = "WITH gone AS (DELETE FROM ONLY apm.pool AS p WHERE p.seq = ANY ($1) AND p.tries >= $2"
 			   " RETURNING p.tid, p.pt)"
 			   " INSERT INTO apm.quarantine (stage, tid, reason, content)"
 			   " SELECT 'pool', g.tid, $3, g.pt FROM gone AS g",
+		.nargs = 3,
+		.types = {INT8ARRAYOID, INT4OID, TEXTOID},
+	};
+	static ApmStatement unread = {
+		.sql = "WITH gone AS (DELETE FROM ONLY apm.pool AS p WHERE p.seq = ANY ($1) AND p.tries >= $2"
+			   " RETURNING p.tid)"
+			   " INSERT INTO apm.quarantine (stage, tid, reason, content)"
+			   " SELECT 'pool', g.tid, $3, '' FROM gone AS g",
 		.nargs = 3,
 		.types = {INT8ARRAYOID, INT4OID, TEXTOID},
 	};
@@ -149,12 +165,11 @@ blame_rows(const int64 *seqs, int n, const char *reason)
 	args[0] = apm_int8_array(seqs, n);
 	args[1] = Int32GetDatum(POOL_TRIES);
 	args[2] = apm_text_datum(APM_SLICE(reason, strlen(reason)));
-	apm_run(&count, args);
-	apm_run(&put_aside, args);
+	apm_run(readable ? &whole : &unread, args);
 }
 
 void
-apm_pool_blame_oldest(const char *reason)
+apm_pool_blame_oldest(const char *reason, bool readable)
 {
 	static ApmStatement oldest = {.sql = "SELECT p.seq FROM ONLY apm.pool AS p ORDER BY p.seq LIMIT 1"};
 
@@ -162,7 +177,8 @@ apm_pool_blame_oldest(const char *reason)
 	{
 		int64 seq = apm_row_int8(0, 1);
 
-		blame_rows(&seq, 1, reason);
+		count_failure(&seq, 1);
+		put_aside(&seq, 1, reason, readable);
 	}
 }
 
@@ -201,7 +217,10 @@ apm_pool_take(ApmBatch *batch, int limit)
 	}
 	MemoryContextDelete(detoasted);
 	if (npoison > 0)
-		blame_rows(poison, npoison, "cannot be opened, or is not a signed transaction");
+	{
+		count_failure(poison, npoison);
+		put_aside(poison, npoison, "cannot be opened, or is not a signed transaction", true);
+	}
 	return looked;
 }
 

@@ -158,4 +158,28 @@ put();
 wait_for($node, 'clinic', q(SELECT count(*) = 3 FROM apm.quarantine WHERE stage = 'pool' AND reason <> ''), 'poison goes to the quarantine');
 all_is_well('the others went on');
 
+# --- nor does a row on which judging fails: with others around it, it is found and put aside
+sql(q(CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN RAISE EXCEPTION 'a planted fault' USING ERRCODE = 'data_corrupted'; END $$));
+foreach my $readable (1, 0)
+{
+	my $session = hold('verdict');
+	my $name = $readable ? 'a row that fails' : 'a row whose content cannot even be kept';
+	my $tid;
+
+	put();
+	$tid = sql(q(SELECT patient('bad')));
+	put();
+	$session->query_safe("CREATE TRIGGER z BEFORE INSERT ON apm.verdict FOR EACH ROW WHEN (NEW.tid = '$tid')"
+		. ' EXECUTE FUNCTION fails()');
+	$session->query_safe("CREATE TRIGGER z BEFORE INSERT ON apm.quarantine FOR EACH ROW WHEN (NEW.content <> '')"
+		. ' EXECUTE FUNCTION fails()') unless $readable;
+	$session->query_safe('COMMIT');
+	$session->quit;
+	wait_for($node, 'clinic', "SELECT (content <> '') = ($readable = 1) FROM apm.quarantine WHERE stage = 'pool' AND tid = '$tid'",
+		"$name is put aside");
+	all_is_well("$name: the others went on");
+	sql('DROP TRIGGER z ON apm.verdict; DROP TRIGGER IF EXISTS z ON apm.quarantine');
+}
+
 done_testing();
