@@ -7,7 +7,8 @@
  * DETAIL, and, after a process was killed, what it was running.  In the databases of
  * apm.databases all of these are kept out of the log; the client still gets its DETAIL
  * and CONTEXT.  The primary message stays, and so does what the operator asks to have
- * logged by log_statement or log_min_duration_statement.
+ * logged by log_statement or log_min_duration_statement.  The failed statement is also taken
+ * out of pg_stat_activity, which would show it until the session's next one.
  *
  * The postmaster does not know in which database a process died, so its lines lose
  * their detail wherever that was.
@@ -27,6 +28,8 @@
 #include "apm_guc.h"
 #include "apm_loghook.h"
 #include "worker/worker.h"
+
+#define HIDDEN_STATEMENT "(a statement of apm)"
 
 static emit_log_hook_type previous_hook = NULL;
 
@@ -73,7 +76,26 @@ hide(ErrorData *error)
 	error->hide_stmt = true;
 	error->hide_ctx = true;
 	if (error->detail != NULL || error->detail_log != NULL)
-		error->detail_log = "Hidden by apm.";
+		error->detail_log = pstrdup("Hidden by apm."); /* whoever reports the error frees it */
+}
+
+/* The same without memory, which is what the error is about; the client loses it, too. */
+static void
+hide_without_memory(ErrorData *error)
+{
+	error->hide_stmt = true;
+	error->hide_ctx = true;
+	error->detail_log = NULL;
+	error->detail = NULL;
+	error->internalquery = NULL;
+}
+
+/* The statement that has failed stays in pg_stat_activity until the session's next one. */
+static void
+hide_activity(const ErrorData *error)
+{
+	if (MyProcPort != NULL && error->elevel >= ERROR)
+		pgstat_report_activity(STATE_RUNNING, HIDDEN_STATEMENT);
 }
 
 /* An internal query has no switch for the log alone, so it moves to the context. */
@@ -94,17 +116,14 @@ on_log(ErrorData *error)
 	static bool busy = false;
 
 	if (busy)
-	{
-		/* the last call ran out of memory, and this is the error about that */
-		hide(error);
-		error->internalquery = NULL;
-	}
+		hide_without_memory(error); /* the last call was ended by this error */
 	else
 	{
 		busy = true;
 		if (is_obituary(error) || is_ours())
 		{
 			hide(error);
+			hide_activity(error);
 			hide_internal_query(error);
 		}
 	}
@@ -131,5 +150,5 @@ apm_hide_statement(void)
 	if (hidden == statement)
 		return;
 	hidden = statement;
-	pgstat_report_activity(STATE_RUNNING, "(a statement of apm)");
+	pgstat_report_activity(STATE_RUNNING, HIDDEN_STATEMENT);
 }

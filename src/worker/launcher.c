@@ -84,18 +84,18 @@ apm_launcher_register(void)
 	RegisterBackgroundWorker(&worker);
 }
 
-/* The names in apm.databases; NULL if it is not a list. */
+/* The names in apm.databases; says once if it is not a list. */
 static List *
-listed_names(void)
+listed_names(bool *good)
 {
 	List *names;
-	bool good = SplitIdentifierString(pstrdup(apm_databases), ',', &names);
 
-	if (!good && !said_bad_list)
+	*good = SplitIdentifierString(pstrdup(apm_databases), ',', &names);
+	if (!*good && !said_bad_list)
 		ereport(WARNING, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						  errmsg("\"apm.databases\" is not a list of names")));
-	said_bad_list = !good;
-	return good ? names : NULL;
+	said_bad_list = !*good;
+	return names;
 }
 
 static bool
@@ -111,54 +111,78 @@ is_listed(List *names, const char *name)
 	return false;
 }
 
-/*
- * Brings the entries up to what pg_database and apm.databases say now: makes those that
- * are new, frees those whose databases are gone.  Answers the workers' role, if there is one.
- */
-static Oid
-refresh_entries(void)
+/* What pg_database and apm.databases say of each entry. */
+typedef struct Census
 {
-	List *names = listed_names();
-	bool exists[APM_MAX_DATABASES] = {0};
-	bool listed[APM_MAX_DATABASES] = {0};
-	bool too_many = false;
+	bool exists[APM_MAX_DATABASES];
+	bool listed[APM_MAX_DATABASES];
+	bool too_many;
+} Census;
+
+/* Counts one database, making its entry if it is to have workers. */
+static void
+count_database(Census *census, Form_pg_database form, List *names)
+{
+	bool wanted =
+		form->datallowconn && !database_is_invalid_form(form) && is_listed(names, NameStr(form->datname));
+	ApmDatabaseEntry *entry;
+
+	LWLockAcquire(apm_shared->lock, LW_EXCLUSIVE);
+	entry = wanted ? apm_state_make(form->oid) : apm_state_find(form->oid);
+	LWLockRelease(apm_shared->lock);
+	if (entry != NULL)
+	{
+		census->exists[entry - apm_shared->databases] = true;
+		census->listed[entry - apm_shared->databases] = wanted;
+	}
+	else if (wanted)
+		census->too_many = true;
+}
+
+/* Reads the shared catalogs; answers the workers' role, if there is one. */
+static Oid
+take_census(Census *census, List *names)
+{
 	Relation relation;
 	TableScanDesc scan;
 	HeapTuple tuple;
 	Oid role;
 
+	memset(census, 0, sizeof(*census));
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
 	relation = table_open(DatabaseRelationId, AccessShareLock);
 	scan = table_beginscan_catalog(relation, 0, NULL);
 	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
-	{
-		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
-		bool wanted =
-			form->datallowconn && !database_is_invalid_form(form) && is_listed(names, NameStr(form->datname));
-		ApmDatabaseEntry *entry;
-
-		LWLockAcquire(apm_shared->lock, LW_EXCLUSIVE);
-		entry = wanted ? apm_state_make(form->oid) : apm_state_find(form->oid);
-		LWLockRelease(apm_shared->lock);
-		if (entry != NULL)
-		{
-			exists[entry - apm_shared->databases] = true;
-			listed[entry - apm_shared->databases] = wanted;
-		}
-		else if (wanted)
-			too_many = true;
-	}
+		count_database(census, (Form_pg_database) GETSTRUCT(tuple), names);
 	table_endscan(scan);
 	table_close(relation, AccessShareLock);
 	role = get_role_oid(APM_WORKER_ROLE, true);
 	CommitTransactionCommand();
+	return role;
+}
 
+/*
+ * Brings the entries up to what the catalogs and apm.databases say now: makes those that are
+ * new, frees those whose databases are gone.  A list that cannot be read changes nothing.
+ * Answers the workers' role.
+ */
+static Oid
+refresh_entries(void)
+{
+	static Oid role = InvalidOid;
+	bool good;
+	List *names = listed_names(&good);
+	Census census;
+
+	if (!good)
+		return role;
+	role = take_census(&census, names);
 	LWLockAcquire(apm_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < APM_MAX_DATABASES; i++)
 	{
-		apm_shared->databases[i].listed = listed[i];
-		if (!exists[i])
+		apm_shared->databases[i].listed = census.listed[i];
+		if (!census.exists[i] && OidIsValid(apm_shared->databases[i].database))
 		{
 			apm_shared->databases[i].database = InvalidOid;
 			memset(children[i], 0, sizeof(children[i]));
@@ -166,10 +190,10 @@ refresh_entries(void)
 	}
 	LWLockRelease(apm_shared->lock);
 
-	if (too_many && !said_too_many)
+	if (census.too_many && !said_too_many)
 		ereport(WARNING, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 						  errmsg("\"apm.databases\" names more than %d databases", APM_MAX_DATABASES)));
-	said_too_many = too_many;
+	said_too_many = census.too_many;
 	return role;
 }
 
@@ -213,7 +237,10 @@ start_child(ApmDatabaseEntry *entry, ApmWorkerKind kind, Child *child, Oid role,
 	ApmWorkerStart start = {.role = role};
 	MemoryContext old;
 
-	set_state(entry, kind, APM_WORKER_STARTING);
+	LWLockAcquire(apm_shared->lock, LW_EXCLUSIVE);
+	apm_state_step(&entry->workers[kind], APM_WORKER_STARTING);
+	entry->workers[kind].kept = true;
+	LWLockRelease(apm_shared->lock);
 	old = MemoryContextSwitchTo(handle_context);
 	child->handle = apm_worker_start(kind, entry->database, &start, MyProcPid);
 	MemoryContextSwitchTo(old);
@@ -262,9 +289,9 @@ tend(ApmDatabaseEntry *entry, ApmWorkerKind kind, Child *child, Oid role, Timest
 
 	if (!wanted)
 	{
-		if (alive)
+		if (alive && seen.kept)
 			stop_child(&seen, child);
-		else if (seen.state != APM_WORKER_OFF)
+		else if (!alive && seen.state != APM_WORKER_OFF)
 			set_state(entry, kind, APM_WORKER_OFF);
 		return later;
 	}

@@ -85,7 +85,7 @@ static void
 refuse_without_worker(ApmWorkerKind kind)
 {
 	ereport(ERROR, (errcode(ERRCODE_CANNOT_CONNECT_NOW),
-					errmsg("the %s is not running in this database", apm_worker_name(kind)),
+					errmsg("worker \"%s\" is not running in this database", apm_worker_name(kind)),
 					errhint("See apm.status and the server's log; apm.databases must name this database.")));
 }
 
@@ -155,12 +155,13 @@ apm_mailbox_call(ApmWorkerKind kind, const void *request, Size request_len, void
 
 	if (RecoveryInProgress())
 		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-						errmsg("the %s does not run on a standby", apm_worker_name(kind)),
+						errmsg("worker \"%s\" does not run on a standby", apm_worker_name(kind)),
 						errhint("Ask the primary.")));
 	if (apm_shared == NULL)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("the %s cannot run, because apm is not preloaded", apm_worker_name(kind)),
-						errhint("Add apm to shared_preload_libraries and restart the server.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("worker \"%s\" cannot run, because apm is not preloaded", apm_worker_name(kind)),
+				 errhint("Add apm to shared_preload_libraries and restart the server.")));
 
 	PG_TRY();
 	{

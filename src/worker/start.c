@@ -90,16 +90,16 @@ check_report(ApmWorkerKind kind, const ApmWorkerReport *report)
 {
 	if (report->missing)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("the %s does not see the extension apm", kinds[kind].name),
+						errmsg("worker \"%s\" does not see the extension apm", kinds[kind].name),
 						errhint("A worker sees committed changes only.")));
 	if (report->failed)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("the %s failed: %s", kinds[kind].name, report->text),
+						errmsg("worker \"%s\" failed: %s", kinds[kind].name, report->text),
 						errdetail("Its SQLSTATE was %s.", unpack_sql_state(report->code)),
 						errhint("The server's log says more.")));
 	if (!report->done)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("the %s ended before it was done", kinds[kind].name),
+						errmsg("worker \"%s\" ended before it was done", kinds[kind].name),
 						errhint("The server's log says why.")));
 }
 

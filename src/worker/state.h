@@ -38,6 +38,7 @@ typedef struct ApmWorkerEntry
 	ApmWorkerState state;
 	int pid;	/* 0: no process, or not connected yet */
 	int procno; /* of its PGPROC, whose latch wakes it; valid with pid */
+	bool kept;	/* a launcher asked for it, so a launcher ends it */
 	char activity[APM_ACTIVITY_LEN];
 	TimestampTz turn_started;
 	TimestampTz turn_ended;

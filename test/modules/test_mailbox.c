@@ -24,6 +24,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "apm_loghook.h"
 #include "worker/mailbox.h"
 #include "worker/start.h"
 #include "worker/worker.h"
@@ -66,7 +67,8 @@ handle(const ApmLetter *letter)
 		held[holding++].due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), atoi(text + 5));
 	}
 	else if (strcmp(text, "fail") == 0)
-		apm_mailbox_fail(letter, MAKE_SQLSTATE('A', 'P', '0', '1', '0'), "asked to fail", "Ask for something else.");
+		apm_mailbox_fail(letter, MAKE_SQLSTATE('A', 'P', '0', '1', '0'), "asked to fail",
+						 "Ask for something else.");
 	else if (strcmp(text, "error") == 0)
 		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION), errmsg("asked for an error")));
 	else if (strcmp(text, "exit") == 0)
@@ -160,4 +162,13 @@ test_call(PG_FUNCTION_ARGS)
 	SET_VARSIZE(result, VARHDRSZ + len);
 	memcpy(VARDATA(result), answer, len);
 	PG_RETURN_BYTEA_P(result);
+}
+
+/* test_hide() returns void: as an entry point whose arguments name a patient does */
+PG_FUNCTION_INFO_V1(test_hide);
+Datum
+test_hide(PG_FUNCTION_ARGS)
+{
+	apm_hide_statement();
+	PG_RETURN_VOID();
 }
