@@ -67,7 +67,8 @@ my @listed = grep { !/^\s*(#|$)/ } split(/\n/, slurp_file('test/roles.matrix'));
 is_deeply(\@found, [ sort @listed ], 'the catalog grants what test/roles.matrix lists, and nothing else')
   or diag(difference(\@found, \@listed));
 
-# The attempts.  A DO block a role; each attempt is undone.
+# The attempts; each is undone.  A NULL comes from a subquery, or the planner would answer for a strict
+# function without calling it.
 my $attempt = q(
 	DO $do$
 	DECLARE
@@ -92,7 +93,7 @@ my $attempts = qq(
 	CREATE TEMP TABLE outcome (role name, sql text, state text);
 	CREATE TEMP TABLE attempts AS
 		SELECT r.role, format('SELECT %s(%s)', p.oid::regproc,
-			(SELECT string_agg('NULL::' || format_type(t, NULL), ', ') FROM unnest(p.proargtypes) AS t)) AS sql
+			(SELECT string_agg(format('(SELECT NULL::%s)', format_type(t, NULL)), ', ') FROM unnest(p.proargtypes) AS t)) AS sql
 		FROM pg_proc AS p, $roles
 		WHERE p.oid IN (SELECT objid FROM ($members) AS m WHERE m.classid = 'pg_proc'::regclass)
 		 AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
@@ -103,7 +104,7 @@ my $attempts = qq(
 			(VALUES ('SELECT', 'SELECT FROM %s'), ('INSERT', 'INSERT INTO %s DEFAULT VALUES'),
 				('DELETE', 'DELETE FROM %s'), ('TRUNCATE', 'TRUNCATE %s'), ('TRIGGER', 'LOCK TABLE %s')) AS v (privilege, sql)
 		WHERE c.relnamespace = 'apm'::regnamespace AND c.relkind IN ('r', 'v')
-		 AND NOT (c.relkind = 'v' AND v.privilege = 'TRUNCATE')
+		 AND (c.relkind = 'r' OR v.privilege = 'SELECT' OR (c.relname = 'patient_record' AND v.privilege = 'INSERT'))
 		 AND CASE v.privilege WHEN 'TRIGGER'
 			THEN NOT has_table_privilege(r.role, c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')
 			ELSE NOT has_table_privilege(r.role, c.oid, v.privilege) END;
