@@ -34,9 +34,9 @@ $cloud->safe_psql('postgres', 'CREATE TABLE ehr (rid uuid PRIMARY KEY, apid text
 my $hospital = apm_node('hospital', settings => { restart_after_crash => 'on' });
 attach_cloud($hospital, $cloud);
 $hospital->safe_psql('clinic', 'CREATE ROLE app LOGIN; GRANT apm_clinician, apm_registrar TO app');
-$hospital->safe_psql('clinic',
+query($hospital, 'clinic',
 	"SELECT count(apm_register_patient('patient-' || p, jsonb_build_object('Firstname', 'First' || p, 'Lastname', 'Last' || p)))
-	 FROM generate_series(0, $patients - 1) AS p");
+	 FROM generate_series(0, $patients - 1) AS p", 'app');
 
 my @children = map { start_client($_) } (0 .. $clients - 1);
 
@@ -87,6 +87,15 @@ sub start_client
 	die "fork: $!" unless defined $pid;
 	return $pid if $pid;
 
+	# whatever happens here, the parent's servers are not this process's to stop
+	eval { submit_all($client); POSIX::_exit(0) };
+	POSIX::_exit(1);
+}
+
+sub submit_all
+{
+	my ($client) = @_;
+
 	for (my $first = $client * $batch; $first < $records; $first += $clients * $batch)
 	{
 		my $last = ($first + $batch > $records ? $records : $first + $batch) - 1;
@@ -97,10 +106,10 @@ sub start_client
 		until (submitted($sql))
 		{
 			# The server may be starting: ask it, not the clock.
-			$hospital->poll_query_until('clinic', 'SELECT true');
+			$hospital->poll_query_until('clinic', 'SELECT true') or die 'server does not come back';
 		}
 	}
-	POSIX::_exit(0);
+	return;
 }
 
 sub submitted
