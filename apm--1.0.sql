@@ -42,7 +42,7 @@ $roles$;
 
 CREATE SCHEMA apm;
 REVOKE ALL ON SCHEMA apm FROM PUBLIC;
-GRANT USAGE ON SCHEMA apm TO apm_admin, apm_registrar, apm_clinician, apm_sensor, apm_auditor, apm_worker;
+GRANT USAGE ON SCHEMA apm TO apm_admin, apm_clinician, apm_sensor, apm_auditor, apm_worker;
 COMMENT ON SCHEMA apm IS 'tables and views of the Anonymity Preservation Mechanism';
 
 -- ---------------------------------------------------------------------------

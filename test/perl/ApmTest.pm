@@ -27,11 +27,13 @@ use strict;
 use warnings;
 
 use Exporter 'import';
+use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes;
 
-our @EXPORT = qw(apm_node attach_cloud key_directory wait_for query sqlstate fails_with worker_pid set_and_reload);
+our @EXPORT = qw(apm_node attach_cloud key_directory wait_for query sqlstate fails_with worker_pid set_and_reload poll);
 
 # apm_node(name, option => value...): a running server with apm preloaded.
 #
@@ -104,7 +106,7 @@ sub set_and_reload
 
 	$node->safe_psql('postgres', "ALTER SYSTEM SET $name = '$value'");
 	$node->reload;
-	$node->poll_query_until('postgres', "SELECT current_setting('$name') = '$value'")
+	poll($node, 'postgres', "SELECT current_setting('$name') = '$value'")
 	  or die "setting $name did not change";
 	return;
 }
@@ -114,7 +116,30 @@ sub wait_for
 {
 	my ($node, $database, $sql, $name, $expected) = @_;
 
-	return ok($node->poll_query_until($database, $sql, $expected // 't'), $name);
+	return ok(poll($node, $database, $sql, $expected), $name);
+}
+
+# Waits until a query answers t (or another expected text); false when the test's time is up.
+#
+# The server may go down and come up meanwhile.  PostgreSQL::Test::Cluster's own
+# poll_query_until writes the query into psql's standard input and dies of the broken pipe if
+# psql found no server and has gone.
+sub poll
+{
+	my ($node, $database, $sql, $expected) = @_;
+	my $deadline = time() + $PostgreSQL::Test::Utils::timeout_default;
+	my ($out, $err);
+
+	$expected //= 't';
+	while (time() < $deadline)
+	{
+		IPC::Run::run([ 'psql', '-XAt', '-d', $node->connstr($database), '-c', $sql ], '>', \$out, '2>', \$err);
+		chomp($out);
+		return 1 if $out eq $expected;
+		Time::HiRes::usleep(50_000);
+	}
+	diag("waited for '$expected' from: $sql\nlast answer: $out\n$err");
+	return 0;
 }
 
 # The answer of a query, which must succeed; as some role if one is given.

@@ -71,7 +71,7 @@ sub kill_miner
 
 	kill('KILL', $pid) or die "no miner to kill";
 	# the crash takes every session along; wait until the server is up without that process
-	ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid"), 'the server is back');
+	ok(poll($node, 'postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid"), 'the server is back');
 	return;
 }
 
@@ -135,14 +135,14 @@ for my $try (1 .. 20)
 {
 	$node->safe_psql('slow', "SELECT patient('s$try')");
 	# a block takes some tenths of a second: most of the time the miner is seen at it
-	if ($node->poll_query_until('slow', qq(SELECT count(*) > 0 OR (SELECT count(*) = $try FROM apm.ledger_patient)
+	if (poll($node, 'slow', qq(SELECT count(*) > 0 OR (SELECT count(*) = $try FROM apm.ledger_patient)
 		FROM pg_stat_activity WHERE backend_type = 'apm miner' AND datname = 'slow' AND query = 'mining')))
 	{
 		my $pid = $node->safe_psql('slow', q(SELECT pid FROM pg_stat_activity
 			WHERE backend_type = 'apm miner' AND datname = 'slow' AND query = 'mining'));
 		next if $pid eq '';
 		kill('KILL', $pid);
-		$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
+		poll($node, 'postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
 		$caught++;
 	}
 	wait_for($node, 'slow', "SELECT count(*) = $try FROM apm.ledger_patient", "mined once more ($try)");

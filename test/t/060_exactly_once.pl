@@ -57,6 +57,8 @@ foreach my $round (1 .. $rounds)
 	$hospital->start;
 }
 
+cmp_ok(query($hospital, 'clinic', 'SELECT count(*) FROM apm.submission'), '<', $records, 'records were still arriving at the last blow');
+
 foreach my $pid (@children)
 {
 	waitpid($pid, 0);
@@ -106,7 +108,7 @@ sub submit_all
 		until (submitted($sql))
 		{
 			# The server may be starting: ask it, not the clock.
-			$hospital->poll_query_until('clinic', 'SELECT true') or die 'server does not come back';
+			poll($hospital, 'clinic', 'SELECT true') or die 'server does not come back';
 		}
 	}
 	return;
@@ -141,9 +143,9 @@ sub await_progress
 	my $sql = 'SELECT count(*) FROM apm.submission';
 	my $before;
 
-	$hospital->poll_query_until('clinic', 'SELECT true') or die 'server does not come back';
+	poll($hospital, 'clinic', 'SELECT true') or die 'server does not come back';
 	$before = $hospital->safe_psql('clinic', $sql);
-	$hospital->poll_query_until('clinic', "SELECT ($sql) > $before OR ($sql) = $records")
+	poll($hospital, 'clinic', "SELECT ($sql) > $before OR ($sql) = $records")
 	  or die 'no record arrives any more';
 	return;
 }
@@ -154,12 +156,12 @@ sub kill_worker
 	my ($type) = @_;
 	my $find = "SELECT pid FROM pg_stat_activity WHERE backend_type = '$type'";
 
-	$hospital->poll_query_until('postgres', "SELECT count(*) = 1 FROM ($find) AS w")
+	poll($hospital, 'postgres', "SELECT count(*) = 1 FROM ($find) AS w")
 	  or die "worker $type does not run";
 	my $pid = $hospital->safe_psql('postgres', $find);
 	kill('KILL', $pid) == 1 or die "cannot kill $type";
 	# its death restarts the server: a backend that was there before must be gone
-	$hospital->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
+	poll($hospital, 'postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
 	pass("killed $type");
 	return;
 }

@@ -85,7 +85,7 @@ interrupted("$insert SELECT '$canary{pid}', $record, NULL FROM pg_sleep(60)",
 	sub { $hospital->safe_psql('postgres', "SELECT pg_cancel_backend($_[0])") }, 'a statement is cancelled');
 interrupted("$insert SELECT '$canary{pid}', $record, NULL FROM pg_sleep(60)",
 	sub { kill('KILL', $_[0]) }, 'a backend is killed with -9');
-$hospital->poll_query_until('clinic', 'SELECT true');
+poll($hospital, 'clinic', 'SELECT true');
 arrived();
 
 # --- The search --------------------------------------------------------------------------
@@ -193,7 +193,7 @@ sub interrupted
 		'>', \my $out, '2>', \my $err);
 	my $find = "SELECT pid FROM pg_stat_activity WHERE usename = 'app' AND wait_event = 'PgSleep'";
 
-	$hospital->poll_query_until('postgres', "SELECT count(*) = 1 FROM ($find) AS b") or die 'statement does not run';
+	poll($hospital, 'postgres', "SELECT count(*) = 1 FROM ($find) AS b") or die 'statement does not run';
 	$how->($hospital->safe_psql('postgres', $find));
 	$psql->finish;
 	like($err, qr/ERROR|FATAL|WARNING|connection/, $name);
@@ -226,7 +226,7 @@ sub fetch_without_files
 
 sub arrived
 {
-	$hospital->poll_query_until('clinic', q(SELECT NOT EXISTS (SELECT FROM apm.queue) AND NOT EXISTS (SELECT FROM apm.pool)
+	poll($hospital, 'clinic', q(SELECT NOT EXISTS (SELECT FROM apm.queue) AND NOT EXISTS (SELECT FROM apm.pool)
 		AND NOT EXISTS (SELECT FROM apm.final_queue) AND NOT EXISTS (SELECT FROM apm.outbox)))
 	  or die 'records do not arrive';
 	return;
