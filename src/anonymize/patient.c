@@ -16,12 +16,25 @@
 #include "core/digest.h"
 #include "keys/keyring.h"
 
-void
-apm_pid_read(ApmSlice pid, ApmPid *out)
+/* HMAC(index key, len "pid" len pid): what a patient is found by. */
+static void
+index_of(const ApmBuf *pid, ApmDigest *out)
 {
 	ApmBuf labelled = {.secret = true};
 	ApmSlice part;
 
+	apm_put_bytes(&labelled, "pid", strlen("pid"));
+	apm_put_bytes(&labelled, pid->data, pid->len);
+	apm_check(apm_buf_status(&labelled), "index the patient");
+	part = APM_SLICE(labelled.data, labelled.len);
+	apm_check(apm_hmac_sha256(apm_key_secret(APM_SECRET_INDEX), APM_SECRET_LEN, &part, 1, out),
+			  "index the patient");
+	apm_buf_reset(&labelled);
+}
+
+void
+apm_pid_read(ApmSlice pid, ApmPid *out)
+{
 	if (pid.len == 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the pid must not be empty")));
 	if (pid.len > APM_PID_MAX)
@@ -31,14 +44,14 @@ apm_pid_read(ApmSlice pid, ApmPid *out)
 	memset(out, 0, sizeof(*out));
 	out->text.secret = true;
 	apm_nfc_put(&out->text, pid, "the pid");
+	index_of(&out->text, &out->index);
+}
 
-	apm_put_bytes(&labelled, "pid", strlen("pid"));
-	apm_put_bytes(&labelled, out->text.data, out->text.len);
-	apm_check(apm_buf_status(&labelled), "index the patient");
-	part = APM_SLICE(labelled.data, labelled.len);
-	apm_check(apm_hmac_sha256(apm_key_secret(APM_SECRET_INDEX), APM_SECRET_LEN, &part, 1, &out->index),
-			  "index the patient");
-	apm_buf_reset(&labelled);
+static void
+profile_fault(const char *fault)
+{
+	ereport(ERROR, (errcode(ERRCODE_APM_TAMPERED), errmsg("the patient's profile does not match the ledger"),
+					errdetail("The version that the ledger names %s.", fault)));
 }
 
 /* Takes the opened profile's text apart. */
@@ -69,6 +82,7 @@ open_row(uint64 row)
 	uint32 generation = apm_row_int4(row, 4);
 	ApmSlice sealed = apm_row_bytea(row, 6);
 	ApmBuf text = {.secret = true};
+	ApmDigest index;
 
 	apm_row_digest(row, 1, &patient->index);
 	patient->version = apm_row_int4(row, 5);
@@ -87,6 +101,11 @@ open_row(uint64 row)
 			  "open the patient's profile");
 	read_profile(patient, APM_SLICE(text.data, text.len));
 	apm_buf_reset(&text);
+
+	/* aPid, key and profile belong together; that they are this pid's is said by the profile alone */
+	index_of(&patient->pid, &index);
+	if (memcmp(&index, &patient->index, sizeof(index)) != 0)
+		profile_fault("is another patient's");
 	return patient;
 }
 
@@ -157,13 +176,6 @@ apm_apid_stand_in(const ApmDigest *index, char apid[APM_APID_MAX + 1])
 		apid[7 + i] = alphabet[drawn[i] & mask];
 	}
 	apid[APM_PSEUDONYM_LEN] = '\0';
-}
-
-static void
-profile_fault(const char *fault)
-{
-	ereport(ERROR, (errcode(ERRCODE_APM_TAMPERED), errmsg("the patient's profile does not match the ledger"),
-					errdetail("The version that the ledger names %s.", fault)));
 }
 
 ApmPatient *
