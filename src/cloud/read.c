@@ -57,6 +57,7 @@ typedef struct ApmReadFailure
 	const char *message;
 	const char *hint;
 	bool away;
+	bool tampered; /* what was found counts for nothing */
 } ApmReadFailure;
 
 static TimestampTz no_read_before = 0;
@@ -282,6 +283,7 @@ explain(const ErrorData *error, ApmReadFailure *out)
 
 	out->sqlstate = error->sqlerrcode;
 	out->away = fault == APM_STORE_AWAY;
+	out->tampered = fault == APM_STORE_ROW || error->sqlerrcode == ERRCODE_APM_TAMPERED;
 	if (out->away)
 	{
 		out->sqlstate = ERRCODE_CONNECTION_EXCEPTION;
@@ -366,7 +368,10 @@ answer(const ApmAsking *asking, HTAB *awaited)
 	apm_buf_reset(&out);
 }
 
-/* Serves the letters of one round.  After a failure, those that the outbox alone could serve are served. */
+/*
+ * Serves the letters of one round.  When the store fails, those that the outbox alone could
+ * serve are served; when it cheats, each letter is read again alone, and fails if the cheat is in its own rows.
+ */
 static void
 serve(ApmAsking *asked, int n)
 {
@@ -379,7 +384,7 @@ serve(ApmAsking *asked, int n)
 	try_round(awaited, &failure);
 	for (int i = 0; i < n; i++)
 	{
-		if (failure.message == NULL || wholly_found(&asked[i], awaited))
+		if (failure.message == NULL || (!failure.tampered && wholly_found(&asked[i], awaited)))
 			answer(&asked[i], awaited);
 		else if (n > 1 && !failure.away)
 			serve(&asked[i], 1);
