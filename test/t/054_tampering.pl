@@ -4,6 +4,7 @@ use strict;
 use warnings;
 
 use ApmTest;
+use FindBin;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -15,7 +16,9 @@ sub superuser
 	return $node->safe_psql('clinic', $_[0]);
 }
 
-superuser(q{
+my $module = "$FindBin::RealBin/../modules/test_records";
+superuser(qq{
+	CREATE FUNCTION test_reseal(bytea, int) RETURNS bytea LANGUAGE c AS '$module', 'test_reseal';
 	CREATE ROLE doctor; GRANT apm_clinician TO doctor;
 	CREATE ROLE clerk; GRANT apm_registrar TO clerk;});
 query($node, 'clinic', q{SELECT apm_register_patient(pid, jsonb_build_object('Firstname', name))
@@ -61,6 +64,11 @@ found('a byte more', qq{UPDATE apm.cloud_record SET apr = apr || '\\x00' WHERE r
 found('a byte less', qq{UPDATE apm.cloud_record SET apr = substr(apr, 1, length(apr) - 1) WHERE rid = $a2}, 'AP005', qr/was altered/);
 found('a tag less', qq{UPDATE apm.cloud_record SET apr = substr(apr, 1, length(apr) - 16) WHERE rid = $a2}, 'AP005', qr/was altered/);
 found('garbage', qq{UPDATE apm.cloud_record SET apr = '\\x45' WHERE rid = $a2}, 'AP005', qr/was altered/);
+# the cloud's operator may have PK_APM, and seal what he likes: another nonce, another form
+found('sealed anew with a bit flipped in the nonce', qq{UPDATE apm.cloud_record SET apr = test_reseal(apr, 10) WHERE rid = $a2},
+	'AP005', qr/was altered/);
+found('sealed anew in another form', qq{UPDATE apm.cloud_record SET apr = test_reseal(apr, 0) WHERE rid = $a2},
+	'AP005', qr/was altered/);
 found('two records of one patient swapped',
 	qq{UPDATE apm.cloud_record AS c SET apr = k.apr FROM kept_cloud AS k
 		WHERE (c.rid, k.rid) IN (($a1, $a2), ($a2, $a1))}, 'AP005', qr/belongs to another record/);
