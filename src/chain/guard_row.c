@@ -190,7 +190,6 @@ check_in_chain(Relation relation, const uint8 *encoded, const ApmHeader *header,
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not judge a block")));
 	if (fault != APM_BLOCK_OK)
 		apm_guard_refuse(relation, apm_block_fault_name(fault), "The block does not fit the chain.");
-	apm_contract_free(state);
 	remember_frontier(hash, &earlier);
 }
 

@@ -48,6 +48,9 @@ extern void apm_ledger_append(const ApmNewBlock *block);
 /* Does the ledger keep this entry's transaction?  Valid ones, and queries whatever became of them. */
 extern bool apm_ledger_keeps_body(const ApmEntry *entry);
 
+/* A contract state without anything in it; it lives as long as that memory context. */
+extern ApmContractState *apm_state_empty(MemoryContext context, const ApmDigest *chain);
+
 /*
  * A contract state in that memory context, with the chain's members and policies; while
  * the chain has no members yet it is empty.

@@ -6,8 +6,9 @@
  * transactions needs a few rows of large tables: which, the transactions say
  * (ApmNeeds), and one statement a table fetches them for the whole batch.
  *
- * The state outlives SPI and often the transaction, so what is loaded is entered with the
- * state's own memory context current.
+ * A state holds keys in memory of OpenSSL's, which no memory context knows; so it is freed
+ * when its context is, and by nobody before.  It outlives SPI and often the transaction,
+ * so what is loaded is entered with the state's own memory context current.
  */
 #include "postgres.h"
 
@@ -54,14 +55,32 @@ load_policies(ApmContractState *state, MemoryContext context)
 	MemoryContextSwitchTo(old);
 }
 
+static void
+free_state(void *state)
+{
+	apm_contract_free(state);
+}
+
 ApmContractState *
-apm_state_new(MemoryContext context, const ApmDigest *chain)
+apm_state_empty(MemoryContext context, const ApmDigest *chain)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
+	MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
 	ApmContractState *state;
 
 	apm_check(apm_contract_new(chain, &state), "make the contract's state");
+	callback->func = free_state;
+	callback->arg = state;
+	MemoryContextRegisterResetCallback(context, callback);
 	MemoryContextSwitchTo(old);
+	return state;
+}
+
+ApmContractState *
+apm_state_new(MemoryContext context, const ApmDigest *chain)
+{
+	ApmContractState *state = apm_state_empty(context, chain);
+
 	load_members(state, context);
 	load_policies(state, context);
 	return state;

@@ -103,12 +103,8 @@ state_before(ApmWalk *walk, const ApmEntries *e)
 
 	if (e->height == 0)
 	{
-		MemoryContext old = MemoryContextSwitchTo(walk->context);
-
-		apm_check(apm_contract_new(&walk->identity.chain, &state), "make the contract's state");
-		MemoryContextSwitchTo(old);
-		walk->members = state;
-		return state;
+		walk->members = apm_state_empty(walk->context, &walk->identity.chain);
+		return walk->members;
 	}
 	for (int i = 0; i < e->n; i++)
 	{
