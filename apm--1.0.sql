@@ -304,6 +304,7 @@ CREATE TABLE apm.outbox (
 	tries integer NOT NULL DEFAULT 0,
 	not_before timestamptz
 );
+CREATE INDEX outbox_later_idx ON apm.outbox (not_before) WHERE not_before IS NOT NULL;
 ALTER TABLE apm.outbox ALTER COLUMN apr SET STORAGE EXTERNAL;
 COMMENT ON TABLE apm.outbox IS 'aPRs, sealed for the APM, on their way to the cloud';
 

@@ -54,9 +54,11 @@ static int
 choose_rows(int64 *seqs, int limit, int *looked)
 {
 	static ApmStatement oldest = {
-		.sql = "SELECT p.seq, pg_catalog.octet_length(p.pt)::pg_catalog.int8, EXISTS ("
-			   "SELECT FROM ONLY apm.leaf AS l WHERE l.tid = p.tid)"
-			   " FROM ONLY apm.pool AS p ORDER BY p.seq LIMIT $1",
+		/* LIMIT 1 keeps the planner from hashing the whole ledger for a plain EXISTS */
+		.sql = "SELECT p.seq, pg_catalog.octet_length(p.pt)::pg_catalog.int8, l.known IS NOT NULL"
+			   " FROM ONLY apm.pool AS p LEFT JOIN LATERAL ("
+			   "SELECT true AS known FROM ONLY apm.leaf AS l WHERE l.tid = p.tid LIMIT 1) AS l ON true"
+			   " ORDER BY p.seq LIMIT $1",
 		.nargs = 1,
 		.types = {INT4OID},
 	};

@@ -66,6 +66,13 @@ static const struct
 	{"default_tablespace", ""},
 	{"temp_tablespaces", ""},
 	{"jit", "off"},
+	/*
+	 * Every statement of a worker has its index.  Its plan is kept, and would be made for the
+	 * empty table that a queue is most of the time.
+	 */
+	{"enable_seqscan", "off"},
+	{"enable_hashjoin", "off"},
+	{"enable_mergejoin", "off"},
 	{"application_name", "apm"},
 };
 
