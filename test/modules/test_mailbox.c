@@ -6,7 +6,8 @@
  *
  *		echo ANYTHING	is answered with itself
  *		size N			is answered with N bytes
- *		slow MS			is answered after that time
+ *		slow MS			is answered with itself after that time, or forgotten when nobody wants it
+ *		late MS			is answered with itself after that time, wanted or not
  *		fail			is answered with a failure
  *		error			raises an error in the turn
  *		exit			ends the worker's process in the turn
@@ -40,6 +41,8 @@ typedef struct Held
 {
 	ApmLetter letter;
 	TimestampTz due;
+	bool late;
+	char text[32];
 } Held;
 
 static Held held[MAX_LETTERS];
@@ -61,9 +64,11 @@ handle(const ApmLetter *letter)
 		apm_mailbox_answer(letter, APM_ANSWER_OK, bytes, size);
 		pfree(bytes);
 	}
-	else if (strncmp(text, "slow ", 5) == 0)
+	else if (strncmp(text, "slow ", 5) == 0 || strncmp(text, "late ", 5) == 0)
 	{
+		held[holding].late = text[0] == 'l';
 		held[holding].letter = *letter;
+		strlcpy(held[holding].text, text, sizeof(held[holding].text));
 		held[holding++].due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), atoi(text + 5));
 	}
 	else if (strcmp(text, "fail") == 0)
@@ -88,12 +93,12 @@ answer_held(void)
 	{
 		long left = TimestampDifferenceMilliseconds(now, held[i].due);
 
-		if (left > 0 && apm_mailbox_wanted(&held[i].letter))
+		if (left > 0 && (held[i].late || apm_mailbox_wanted(&held[i].letter)))
 		{
 			next = next == APM_TURN_IDLE ? left : Min(next, left);
 			continue;
 		}
-		apm_mailbox_answer(&held[i].letter, APM_ANSWER_OK, "late", 4);
+		apm_mailbox_answer(&held[i].letter, APM_ANSWER_OK, held[i].text, strlen(held[i].text));
 		held[i--] = held[--holding];
 	}
 	return next;

@@ -71,6 +71,9 @@ fails_with($node, 'clinic', q(SELECT ask('fail')), 'AP010', qr/asked to fail.*As
 fails_with($node, 'clinic', q(SET statement_timeout = '100ms'; SELECT ask('slow 1000000')), '57014', qr/statement timeout/,
 	'a caller runs into its timeout');
 still_answers('the worker goes on');
+is([ $node->psql('clinic', q(SET statement_timeout = '50ms'; SELECT ask('late 300');
+		SET statement_timeout = 0; SELECT ask('late 600')), on_error_stop => 0) ]->[1],
+	'late 600', 'what was asked before does not answer what is asked after');
 is(query($node, 'clinic', q(BEGIN; SELECT ask('echo in a transaction'); ROLLBACK)), 'echo in a transaction',
 	'in a transaction that is rolled back');
 
@@ -96,7 +99,7 @@ still_answers('the worker goes on');
 # --- a storm: many callers, cancelled and terminated at random
 my $storm = join('', map { my $ms = $_ % 7;
 	"SELECT ask_and_check('echo storm ' || pg_backend_pid() || ' $_');\nSELECT length(test_call('size ' || 3000 * $ms));\n"
-	  . ($_ % 10 == 0 ? "SELECT ask('slow $ms');\n" : '') } 1 .. 1000);
+	  . ($_ % 10 == 0 ? "SELECT ask_and_check('slow $ms');\n" : '') } 1 .. 1000);
 my @callers = map { start_caller($storm) } 1 .. 8;
 wait_for($node, 'postgres', q(SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = 'clinic' AND query LIKE '%storm%'),
 	'callers begin');
