@@ -18,8 +18,8 @@
 #include "core/digest.h"
 #include "keys/keyring.h"
 
-#define BATCH_ROWS 1000
-#define BATCH_BYTES (16 * 1024 * 1024)
+#define FLUSH_ROWS 1000
+#define FLUSH_BYTES (16 * 1024 * 1024)
 
 #define SUBMITTERS (APM_ROLE_CLINICIAN | APM_ROLE_ADMIN | APM_ROLE_SENSOR)
 #define REGISTRARS (APM_ROLE_CLINICIAN | APM_ROLE_ADMIN | APM_ROLE_REGISTRAR)
@@ -96,16 +96,10 @@ apm_submission_is_ours(const ApmSubmission *all)
 	return all->who.actor.role == GetOuterUserId() && all->who.actor.login == GetAuthenticatedUserId();
 }
 
-int
-apm_submission_count(const ApmSubmission *all)
-{
-	return all->n;
-}
-
 bool
 apm_submission_full(const ApmSubmission *all)
 {
-	return all->n == BATCH_ROWS || all->bytes >= BATCH_BYTES;
+	return all->n == FLUSH_ROWS || all->bytes >= FLUSH_BYTES;
 }
 
 void
@@ -164,7 +158,7 @@ apm_submission_add(ApmSubmission *all, ApmSlice pid, Jsonb *record, const ApmUui
 	MemoryContext caller = MemoryContextSwitchTo(all->context);
 	Row *row;
 
-	Assert(all->n < BATCH_ROWS);
+	Assert(all->n < FLUSH_ROWS);
 	apm_record_check(record);
 	if (all->n == all->capacity)
 	{

@@ -27,7 +27,6 @@ extern bool apm_submission_is_ours(const ApmSubmission *all);
 extern void apm_submission_add(ApmSubmission *all, ApmSlice pid, Jsonb *record, const ApmUuid *rid,
 							   const ApmUuid *amends, ApmUuid *used);
 
-extern int apm_submission_count(const ApmSubmission *all);
 /* Is it time to flush, to bound memory? */
 extern bool apm_submission_full(const ApmSubmission *all);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/bytes.h"
+#include "core/paper.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -22,6 +23,25 @@ decode_base64url(const char *text, size_t len)
 		again = malloc(apm_base64_len(bytes.len) + 1);
 		apm_base64url_encode(bytes.data, bytes.len, again, &again_len);
 		if (again_len != len || memcmp(again, text, len) != 0)
+			abort();
+		free(again);
+	}
+	else if (bytes.len != 0)
+		abort();
+	apm_buf_reset(&bytes);
+}
+
+static void
+decode_base64(const char *text, size_t len)
+{
+	ApmBuf bytes = {0};
+	char *again;
+
+	if (apm_base64_decode(text, len, &bytes) == APM_OK)
+	{
+		again = malloc(apm_base64_len(bytes.len) + 1);
+		apm_base64_encode(bytes.data, bytes.len, again);
+		if (strlen(again) != len || memcmp(again, text, len) != 0)
 			abort();
 		free(again);
 	}
@@ -51,6 +71,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	decode_base64url((const char *) data, size);
+	decode_base64((const char *) data, size);
 	decode_hex((const char *) data, size);
 	return 0;
 }

@@ -91,6 +91,11 @@ found('a patient pointed at another',
 # an aPR by itself: opened only if it is whole, an origin's, and through the gate
 my $apr = query($node, 'clinic', q{SELECT apm_anonymize('a', '{"x": 1}')}, 'doctor');
 is(query($node, 'clinic', qq{SELECT apm_deanonymize('$apr')}, 'doctor'), '{"x": 1, "Firstname": "Amina"}', 'an aPR is opened');
+superuser(q{CREATE ROLE auditor; GRANT apm_auditor TO auditor});
+like(query($node, 'clinic', qq{SELECT apm_jwe('$apr')}, 'auditor'), qr/^eyJ[\w-]+\.[\w-]{512}\.[\w-]{16}\.[\w-]+\.[\w-]{22}$/,
+	'as a JWE it has the five parts of its compact form');
+fails_with($node, 'clinic', q{SELECT apm_jwe('\x4501')}, 'XX001', qr/could not write the envelope as a JWE/, 'what is no envelope',
+	'auditor');
 my $cloud = superuser("SELECT apr FROM apm.cloud_record WHERE rid = $a1");
 is(query($node, 'clinic', qq{SELECT apm_deanonymize('$cloud', 'audit')}, 'doctor'), '"a1"', q{the cloud's too});
 my $queries = superuser(q{SELECT count(*) FROM apm.leaf WHERE kind = 3});
