@@ -72,7 +72,9 @@ typedef struct ApmPrepared
 static MemoryContext gate_context = NULL;
 static HTAB *waiting = NULL;
 static MemoryContext prepared_context = NULL;
-static List *prepared = NIL; /* of ApmPrepared */
+static List *prepared = NIL;	 /* of ApmPrepared */
+static ApmLetter taken[LETTERS]; /* their requests live until the turn ends */
+static int ntaken = 0;
 static TimestampTz started_at = 0;
 static TimestampTz looked_at = 0;
 
@@ -395,17 +397,48 @@ apm_gate_send(void)
 	apm_gate_discard();
 }
 
+/*
+ * Takes the letters that wait; apm_gate_turn writes their queries.  Between the two the
+ * server moves the queue on, so that what a reader has committed before he asks is in the
+ * pool before his query, unless the queue holds more than a batch.
+ */
+void
+apm_gate_take(void)
+{
+	ApmRefusal refusal = apm_refusal_get();
+
+	start();
+	ntaken = 0;
+	if (refusal == APM_REFUSAL_UNKNOWN &&
+		!TimestampDifferenceExceeds(started_at, GetCurrentTimestamp(), STARTING_MS))
+		return;
+	ntaken = apm_mailbox_take(APM_WORKER_NETWORK, taken, LETTERS);
+}
+
+/* Opens the letters that were taken; those that cannot be served are failed. */
+static int
+open_letters(ApmQuery *queries, ApmRefusal refusal)
+{
+	int n = 0;
+
+	for (int i = 0; i < ntaken; i++)
+	{
+		if (refusal != APM_REFUSAL_NONE)
+			apm_mailbox_fail(&taken[i], refusal_sqlstate(refusal), no_reads, apm_refusal_text(refusal));
+		else if (apm_mailbox_wanted(&taken[i]) && open_letter(&taken[i], &queries[n]))
+			n++;
+	}
+	return n;
+}
+
 int
 apm_gate_turn(void)
 {
-	ApmLetter letters[LETTERS];
-	ApmQuery *queries;
 	ApmRefusal refusal = apm_refusal_get();
-	int taken;
-	int n = 0;
+	ApmQuery *queries;
+	int n;
 
-	start();
-	if (refusal == APM_REFUSAL_UNKNOWN &&
+	if (refusal == APM_REFUSAL_UNKNOWN && ntaken == 0 &&
 		!TimestampDifferenceExceeds(started_at, GetCurrentTimestamp(), STARTING_MS))
 	{
 		apm_wake(APM_WORKER_MINER); /* it looks when it turns */
@@ -414,19 +447,12 @@ apm_gate_turn(void)
 	if (refusal != APM_REFUSAL_NONE)
 		fail_waiting(refusal_sqlstate(refusal), no_reads, apm_refusal_text(refusal));
 
-	taken = apm_mailbox_take(APM_WORKER_NETWORK, letters, LETTERS);
-	queries = palloc(sizeof(ApmQuery) * Max(taken, 1));
-	for (int i = 0; i < taken; i++)
-	{
-		if (refusal != APM_REFUSAL_NONE)
-			apm_mailbox_fail(&letters[i], refusal_sqlstate(refusal), no_reads, apm_refusal_text(refusal));
-		else if (apm_mailbox_wanted(&letters[i]) && open_letter(&letters[i], &queries[n]))
-			n++;
-	}
+	queries = palloc(sizeof(ApmQuery) * Max(ntaken, 1));
+	n = open_letters(queries, refusal);
 	if (n > 0)
 		accept_queries(queries, n);
 	look_after_waiting();
-	if (taken == LETTERS)
+	if (ntaken == LETTERS)
 		return APM_TURN_AGAIN;
 	return hash_get_num_entries(waiting) > 0 ? LOOK_MS : APM_TURN_IDLE;
 }

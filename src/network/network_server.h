@@ -26,6 +26,9 @@ extern const char *apm_template_open(ApmSlice sealed, ApmTemplate *out);
 /* TG, the transaction generator: the PT, or QT, of a signed transaction. */
 extern ApmSlice apm_template_seal(ApmSlice plain);
 
+/* Takes the letters that wait; the gate's turn writes their queries. */
+extern void apm_gate_take(void);
+
 /* Turns of the worker; each answers as in ApmWorkerDesc. */
 extern int apm_gate_turn(void);
 extern int apm_validator_turn(void);

@@ -2,8 +2,9 @@
  * server.c
  *	  The network server: one turn.
  *
- * Readers wait for letters; so those come first, then the final transactions, which end
- * somebody's waiting or somebody's queue, then new records.
+ * Letters are taken, then a batch of the queue goes into the pool, then the letters' queries: a
+ * reader finds what was committed before he asked, if the queue was no longer than a batch.
+ * Last come the final transactions, which end somebody's waiting.
  *
  * Without PrK_NS, or a public key that its stages seal for, it does the stages that it can and says
  * which it cannot.
@@ -73,14 +74,16 @@ have_keys(void)
 static int
 turn(void)
 {
-	int next;
+	bool open = have_keys();
+	int next = open ? APM_TURN_IDLE : KEYS_POLL_MS;
 
-	if (!have_keys())
-		return apm_sooner(apm_key_have_public(APM_PAIR_PB) ? apm_gate_turn() : APM_TURN_IDLE, KEYS_POLL_MS);
-
-	next = apm_gate_turn();
-	next = apm_sooner(next, apm_validator_turn());
-	return apm_sooner(next, apm_queue_turn());
+	apm_gate_take();
+	if (open)
+		next = apm_sooner(next, apm_queue_turn());
+	next = apm_sooner(next, apm_gate_turn());
+	if (open)
+		next = apm_sooner(next, apm_validator_turn());
+	return next;
 }
 
 void
