@@ -15,7 +15,7 @@ DATA = $(sort $(wildcard apm--*.sql))
 PGFILEDESC = "apm - anonymous and provable health records"
 
 PG_CONFIG ?= pg_config
-PGXS := $(shell $(PG_CONFIG) --pgxs)
+PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 
 # Our objects compile without a warning; PostgreSQL's headers are not ours to judge, and
 # its calling conventions (PG_FUNCTION_ARGS, hooks) make unused parameters normal.
@@ -41,7 +41,13 @@ ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation --load-extension=pgcrypto -
 
 EXTRA_CLEAN = $(OBJS:.o=.d) src/exports.list build tmp_check log test/modules/*.so test/modules/*.d
 
+ifneq ($(PGXS),)
 include $(PGXS)
+else
+# make test and make demo install PostgreSQL and then call make again
+all install installcheck clean:
+	@echo 'make: $(PG_CONFIG) names no PostgreSQL to build against; scripts/packages installs it' >&2; exit 1
+endif
 
 -include $(OBJS:.o=.d)
 
@@ -64,7 +70,9 @@ check-regress check-isolation check-tap: check-%: all
 
 install-for-test: all test-modules
 	@if [ -w '$(DESTDIR)$(pkglibdir)' ]; then $(MAKE) -s install; \
-	else sudo $(MAKE) -s install PG_CONFIG=$(PG_CONFIG); fi
+	else sudo $(MAKE) -s install PG_CONFIG=$(PG_CONFIG) || { \
+		echo 'make: installing needs root or sudo; or test with a private copy of PostgreSQL:' >&2; \
+		echo '      make test PG_CONFIG=$$(scripts/private-server DIR)' >&2; exit 1; }; fi
 
 lint: all
 	scripts/lint
