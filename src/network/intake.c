@@ -33,6 +33,7 @@
 #define BATCH_ROWS 1000
 #define BATCH_BYTES (32 * 1024 * 1024)
 #define ROW_TRIES 3
+#define FIRST_PAUSE_MS 1000 /* then four times as long each time; blame() says it in SQL */
 
 typedef struct ApmQueued
 {
@@ -284,7 +285,8 @@ blame(const int64 *ids, const ApmSlice *reasons, int n, bool movable)
 	apm_turn_commit();
 }
 
-static void
+/* Those that are not signed transactions.  Returns when to look again, as a turn answers it. */
+static int
 blame_faults(const ApmIntake *intake)
 {
 	int64 *ids = palloc(sizeof(int64) * Max(intake->n, 1));
@@ -300,8 +302,10 @@ blame_faults(const ApmIntake *intake)
 		ids[n] = intake->rows[i].id;
 		reasons[n++] = APM_SLICE(fault, strlen(fault));
 	}
-	if (n > 0)
-		blame(ids, reasons, n, true);
+	if (n == 0)
+		return APM_TURN_IDLE;
+	blame(ids, reasons, n, true);
+	return FIRST_PAUSE_MS;
 }
 
 /* When the next row is due, as a turn answers it. */
@@ -396,6 +400,5 @@ apm_queue_turn(void)
 
 	if (singly > 0)
 		singly = intake->n > 0 ? singly - 1 : 0;
-	blame_faults(intake);
-	return next;
+	return apm_sooner(next, blame_faults(intake));
 }

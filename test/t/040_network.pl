@@ -164,10 +164,12 @@ sub drained
 	  . ' AND NOT EXISTS (SELECT FROM apm.final_queue) AND NOT EXISTS (SELECT FROM apm.outbox)';
 }
 
-# We wrote to a table of apm by hand, which stops the node; that is tested elsewhere.
+# We wrote to a table of apm by hand, which stops the node; that is tested elsewhere.  A
+# reload wakes the workers.
 sub forget_notices
 {
 	$node->safe_psql('clinic', 'DELETE FROM apm.load_notice');
+	$node->reload;
 	$node->poll_query_until('clinic', q(SELECT refusal IS NULL FROM apm_worker_status() WHERE worker = 'apm miner'))
 	  or die 'the node goes on refusing';
 	return;
