@@ -5,6 +5,7 @@
 #   make demo     the whole journey on two servers, told in plain sentences
 #   make lint     the conventions that a machine can check
 #   make fuzz     the fuzz targets for FUZZ_SECONDS (120) each
+#   make soak     the long form of the test that records survive every death
 #
 # PG_CONFIG chooses the PostgreSQL that is built against, installed into and tested.
 
@@ -88,6 +89,14 @@ format:
 fuzz: FUZZ_SECONDS ?= 120
 fuzz:
 	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/test fuzz
+
+soak: export APM_RECORDS ?= 100000
+soak: export APM_ROUNDS ?= 20
+soak:
+	scripts/packages
+	$(MAKE) all
+	$(MAKE) install-for-test
+	TESTS=exactly_once scripts/test tap
 
 demo:
 	scripts/packages

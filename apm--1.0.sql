@@ -98,9 +98,10 @@ CREATE TABLE apm.submission (
 	rid uuid CONSTRAINT submission_pkey PRIMARY KEY,
 	fingerprint bytea NOT NULL CONSTRAINT submission_fingerprint CHECK (octet_length(fingerprint) = 32),
 	tid uuid,
-	submitted_at timestamptz NOT NULL
+	submitted_at timestamptz NOT NULL,
+	queued_at timestamptz
 );
-COMMENT ON TABLE apm.submission IS 'every acknowledged Rid with a keyed fingerprint of its content; tid is null while it waits for its patient';
+COMMENT ON TABLE apm.submission IS 'every acknowledged Rid with a keyed fingerprint of its content; tid and queued_at are null while it waits for its patient';
 
 -- From a sensor, before the patient is registered: sealed for the APM.
 CREATE TABLE apm.waiting (
@@ -276,6 +277,7 @@ CREATE TABLE apm.final_queue (
 	id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT final_queue_pkey PRIMARY KEY,
 	height bigint NOT NULL,
 	sealed bytea NOT NULL,
+	pooled_at timestamptz[] NOT NULL,
 	queued_at timestamptz NOT NULL,
 	tries integer NOT NULL DEFAULT 0
 );
@@ -545,7 +547,7 @@ CREATE FUNCTION @extschema@.apm_trace(rid uuid)
 	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	WITH record AS (
-		SELECT s.tid, s.submitted_at FROM apm.submission AS s WHERE s.rid = apm_trace.rid
+		SELECT s.tid, s.submitted_at, s.queued_at FROM apm.submission AS s WHERE s.rid = apm_trace.rid
 	), passed (place, station, at, detail) AS (
 		SELECT 1, 'submitted', r.submitted_at, NULL::text FROM record AS r
 		UNION ALL
@@ -553,10 +555,10 @@ BEGIN ATOMIC
 				ELSE 'for the identity to be settled' END
 			FROM apm.waiting AS w WHERE w.rid = apm_trace.rid
 		UNION ALL
-		SELECT 3, 'queued', q.queued_at, CASE WHEN q.not_before IS NULL THEN NULL
+		SELECT 3, 'queued', r.queued_at, CASE WHEN q.not_before IS NULL THEN NULL
 				WHEN q.tries = 0 THEN 'waits for the registration of the patient'
 				ELSE format('tried %s times', q.tries) END
-			FROM record AS r JOIN apm.queue AS q ON q.tid = r.tid
+			FROM record AS r LEFT JOIN apm.queue AS q ON q.tid = r.tid WHERE r.queued_at IS NOT NULL
 		UNION ALL
 		SELECT 4, 'pooled', p.received_at, NULL FROM record AS r JOIN apm.pool AS p ON p.tid = r.tid
 		UNION ALL

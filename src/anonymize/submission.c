@@ -482,8 +482,9 @@ static void
 take_rids(Flush *flush)
 {
 	static ApmStatement put = {
-		"INSERT INTO apm.submission (rid, fingerprint, tid, submitted_at)"
-		" SELECT rid, fingerprint, NULLIF(tid, '00000000-0000-0000-0000-000000000000'), at"
+		"INSERT INTO apm.submission (rid, fingerprint, tid, submitted_at, queued_at)"
+		" SELECT rid, fingerprint, NULLIF(tid, '00000000-0000-0000-0000-000000000000'), at,"
+		" CASE WHEN tid <> '00000000-0000-0000-0000-000000000000' THEN at END"
 		" FROM unnest($1, $2, $3, $4) AS u (rid, fingerprint, tid, at)"
 		" ON CONFLICT (rid) DO NOTHING RETURNING rid",
 		4,

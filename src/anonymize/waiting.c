@@ -198,7 +198,7 @@ write_release(const Release *release)
 {
 	static ApmStatement leave = {"DELETE FROM apm.waiting WHERE rid = ANY ($1)", 1, {UUIDARRAYOID}, NULL};
 	static ApmStatement name = {
-		"UPDATE apm.submission AS s SET tid = u.tid FROM unnest($1, $2) AS u (rid, tid)"
+		"UPDATE apm.submission AS s SET tid = u.tid, queued_at = pg_catalog.now() FROM unnest($1, $2) AS u (rid, tid)"
 		" WHERE s.rid = u.rid",
 		2,
 		{UUIDARRAYOID, UUIDARRAYOID},

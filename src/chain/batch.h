@@ -10,6 +10,8 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
+
 #include "chain/ledger.h"
 
 #define APM_BATCH_ROWS 2048
@@ -19,9 +21,10 @@ typedef struct ApmBatch
 {
 	MemoryContext context;
 	int n;
-	int64 *seqs;	   /* of apm.pool, ascending unless a candidate is completed */
-	ApmOpened *opened; /* their transactions */
-	ApmEntry *entries; /* filled in by apm_contract_judge() */
+	int64 *seqs;		   /* of apm.pool, ascending unless a candidate is completed */
+	TimestampTz *received; /* when the pool had them */
+	ApmOpened *opened;	   /* their transactions */
+	ApmEntry *entries;	   /* filled in by apm_contract_judge() */
 	ApmContractState *state;
 	uint64 height; /* of the block in making, and its time */
 	uint64 time_us;

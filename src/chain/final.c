@@ -4,6 +4,7 @@
  *
  * One envelope a block says what became of each of its transactions.  It is sealed for
  * the network server, as everything between two hops is, and written with the block.
+ * Beside it stand the times at which the pool had the transactions, whose rows go now.
  */
 #include "postgres.h"
 
@@ -48,14 +49,14 @@ void
 apm_final_put(const ApmNewBlock *block)
 {
 	static ApmStatement put = {
-		.sql =
-			"INSERT INTO apm.final_queue (height, sealed, queued_at) VALUES ($1, $2, pg_catalog.clock_timestamp())",
-		.nargs = 2,
-		.types = {INT8OID, BYTEAOID},
+		.sql = "INSERT INTO apm.final_queue (height, sealed, pooled_at, queued_at)"
+			   " VALUES ($1, $2, $3, pg_catalog.clock_timestamp())",
+		.nargs = 3,
+		.types = {INT8OID, BYTEAOID, TIMESTAMPTZARRAYOID},
 	};
 	ApmBuf plain = {.secret = true};
 	ApmBuf sealed = {0};
-	Datum args[2];
+	Datum args[3];
 
 	apm_final_encode(&block->hash, block->header.height, block->entries, block->n, &plain);
 	apm_check(apm_buf_status(&plain), "encode the final transactions of a block");
@@ -64,6 +65,7 @@ apm_final_put(const ApmNewBlock *block)
 			  "seal the final transactions of a block");
 	args[0] = Int64GetDatum((int64) block->header.height);
 	args[1] = apm_bytea_datum(APM_SLICE(sealed.data, sealed.len));
+	args[2] = apm_time_array(block->received, block->n);
 	apm_run(&put, args);
 	apm_buf_reset(&plain);
 	apm_buf_reset(&sealed);

@@ -36,7 +36,8 @@ typedef struct ApmNewBlock
 	ApmFrontier earlier; /* over the hashes of all blocks before this one */
 	int n;
 	ApmEntry *entries;
-	ApmOpened *opened; /* one for each entry */
+	ApmOpened *opened;			 /* one for each entry */
+	const TimestampTz *received; /* when the pool had them */
 } ApmNewBlock;
 
 /*

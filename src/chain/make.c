@@ -50,6 +50,7 @@ apm_block_fill(ApmNewBlock *block, const ApmChainIdentity *identity, const ApmTi
 	block->n = batch->n;
 	block->entries = batch->entries;
 	block->opened = batch->opened;
+	block->received = batch->received;
 	header->chain = identity->chain;
 	header->node = identity->node;
 	header->height = batch->height;

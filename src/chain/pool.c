@@ -125,6 +125,7 @@ batch_reserve(ApmBatch *batch, int n)
 {
 	batch->n = 0;
 	batch->seqs = MemoryContextAlloc(batch->context, sizeof(int64) * Max(n, 1));
+	batch->received = MemoryContextAlloc(batch->context, sizeof(TimestampTz) * Max(n, 1));
 	batch->opened = MemoryContextAllocHuge(batch->context, sizeof(ApmOpened) * Max(n, 1));
 	batch->entries = MemoryContextAllocZero(batch->context, sizeof(ApmEntry) * Max(n, 1));
 }
@@ -188,7 +189,8 @@ int
 apm_pool_take(ApmBatch *batch, int limit)
 {
 	static ApmStatement get = {
-		.sql = "SELECT p.seq, p.tid, p.pt FROM ONLY apm.pool AS p WHERE p.seq = ANY ($1) ORDER BY p.seq",
+		.sql = "SELECT p.seq, p.tid, p.pt, p.received_at FROM ONLY apm.pool AS p"
+			   " WHERE p.seq = ANY ($1) ORDER BY p.seq",
 		.nargs = 1,
 		.types = {INT8ARRAYOID},
 	};
@@ -211,7 +213,10 @@ apm_pool_take(ApmBatch *batch, int limit)
 
 		apm_row_uuid(row, 2, &tid);
 		if (open_row(batch, opener, apm_row_bytea(row, 3), &tid, &batch->opened[batch->n]))
+		{
+			batch->received[batch->n] = apm_row_time(row, 4);
 			batch->seqs[batch->n++] = apm_row_int8(row, 1);
+		}
 		else
 			poison[npoison++] = apm_row_int8(row, 1);
 		MemoryContextSwitchTo(old);
@@ -230,7 +235,8 @@ bool
 apm_pool_take_again(ApmBatch *batch, const ApmEntry *entries, int n)
 {
 	static ApmStatement get = {
-		.sql = "SELECT p.seq, p.tid, p.pt FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (tid, ordinality)"
+		.sql = "SELECT p.seq, p.tid, p.pt, p.received_at"
+			   " FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (tid, ordinality)"
 			   " JOIN ONLY apm.pool AS p ON p.tid = u.tid ORDER BY u.ordinality",
 		.nargs = 1,
 		.types = {UUIDARRAYOID},
@@ -250,6 +256,7 @@ apm_pool_take_again(ApmBatch *batch, const ApmEntry *entries, int n)
 		if (!open_row(batch, opener, apm_row_bytea(i, 3), &tids[i], &batch->opened[i]))
 			return false;
 		batch->seqs[i] = apm_row_int8(i, 1);
+		batch->received[i] = apm_row_time(i, 4);
 	}
 	batch->n = n;
 	return true;

@@ -239,6 +239,7 @@ apm_signing_complete(const ApmChainIdentity *identity, const ApmTip *tip, const 
 	if (good)
 	{
 		block.opened = batch.opened;
+		block.received = batch.received;
 		sign_and_append(&block);
 	}
 	apm_turn_commit();

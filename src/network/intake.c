@@ -201,7 +201,6 @@ pass_on(const ApmIntake *intake)
 	args[0] = apm_int8_array(ids, n);
 	apm_run(&take, args);
 	apm_pool_put(tids, pts, n);
-	apm_passage_note(tids, n);
 }
 
 /* Lets records wait for their patient; the minute is a net, should no FT ever tell. */

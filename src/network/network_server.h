@@ -48,13 +48,6 @@ extern void apm_gate_discard(void);
 extern void apm_gate_prepare(const ApmEntry *entry, uint64 height);
 extern void apm_gate_send(void);
 
-/*
- * When a transaction entered the pool: the chain takes its row away, so this process
- * remembers, and the validator writes it down.  0 if it is not known, as after a restart.
- */
-extern void apm_passage_note(const ApmUuid *tids, int n);
-extern TimestampTz apm_passage_recall(const ApmUuid *tid); /* and forgets */
-
 /* Can an error with this SQLSTATE be what one row caused?  Any other is no reason to blame a row. */
 extern bool apm_is_rows_fault(int sqlstate);
 

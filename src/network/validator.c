@@ -75,13 +75,13 @@ write_down(const ApmFinal *final, ApmUuid **records)
 	static ApmStatement insert = {
 		"WITH fresh AS (INSERT INTO apm.final_transaction"
 		" (tid, kind, rule, height, position, pooled_at, validated_at)"
-		" SELECT u.tid, u.kind, u.rule, $5, u.position,"
-		" nullif(u.pooled_at, '-infinity'), pg_catalog.clock_timestamp()"
-		" FROM unnest($1, $2, $3, $4, $6) AS u (tid, kind, rule, position, pooled_at)"
+		" SELECT u.tid, u.kind, u.rule, $5, u.position, u.pooled_at, pg_catalog.clock_timestamp()"
+		" FROM unnest($1, $2, $3, $4, (SELECT q.pooled_at FROM apm.final_queue AS q WHERE q.id = $6))"
+		" AS u (tid, kind, rule, position, pooled_at)"
 		" ON CONFLICT (tid) DO NOTHING RETURNING tid, kind, rule, position)"
 		" SELECT tid FROM fresh WHERE kind = 2 AND rule = 0 ORDER BY position",
 		6,
-		{UUIDARRAYOID, INT2ARRAYOID, INT2ARRAYOID, INT4ARRAYOID, INT8OID, TIMESTAMPTZARRAYOID},
+		{UUIDARRAYOID, INT2ARRAYOID, INT2ARRAYOID, INT4ARRAYOID, INT8OID, INT8OID},
 		NULL,
 	};
 	int n = (int) final->n;
@@ -89,26 +89,22 @@ write_down(const ApmFinal *final, ApmUuid **records)
 	int16 *kinds = palloc(sizeof(int16) * Max(n, 1));
 	int16 *rules = palloc(sizeof(int16) * Max(n, 1));
 	int32 *positions = palloc(sizeof(int32) * Max(n, 1));
-	TimestampTz *pooled = palloc(sizeof(TimestampTz) * Max(n, 1));
 	Datum args[6];
 	int found;
 
 	for (int i = 0; i < n; i++)
 	{
-		TimestampTz at = apm_passage_recall(&final->entries[i].tid);
-
 		tids[i] = final->entries[i].tid;
 		kinds[i] = (int16) final->entries[i].kind;
 		rules[i] = (int16) final->entries[i].rule;
 		positions[i] = i;
-		pooled[i] = at != 0 ? at : DT_NOBEGIN;
 	}
 	args[0] = apm_uuid_array(tids, n);
 	args[1] = apm_int2_array(kinds, n);
 	args[2] = apm_int2_array(rules, n);
 	args[3] = apm_int4_array(positions, n);
 	args[4] = Int64GetDatum((int64) final->height);
-	args[5] = apm_time_array(pooled, n);
+	args[5] = Int64GetDatum(final->id);
 	found = (int) apm_run(&insert, args);
 	for (int i = 0; i < found; i++)
 		apm_row_uuid(i, 1, &tids[i]);

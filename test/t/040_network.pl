@@ -32,7 +32,7 @@ $node->safe_psql(
 my $rid = submit('p1', 'first');
 wait_for($node, 'clinic', stored($rid), 'a record reaches the store');
 is(query($node, 'clinic', "SELECT string_agg(station, ', ') FROM apm_trace('$rid')", 'auditor'),
-	'submitted, pooled, in block, validated, in cloud', 'its trace names every station');
+	'submitted, queued, pooled, in block, validated, in cloud', 'its trace names every station');
 is( query($node, 'clinic',
 		"SELECT bool_and(ordered) FROM (SELECT at >= lag(at, 1, at) OVER () AS ordered FROM apm_trace('$rid')) AS t", 'auditor'),
 	't', 'in the order of time');
