@@ -6,10 +6,24 @@
  */
 #include "postgres.h"
 
+#include "utils/guc.h"
+
 #include "cloud/store.h"
 #include "worker/worker.h"
 
 extern PGDLLEXPORT void apm_cloud_main(Datum main_arg) pg_attribute_noreturn();
+
+/*
+ * Tables that fill and empty have no statistics worth the name, and the planner then sorts a
+ * long queue to take its first rows.  Whatever is asked here goes by an index.
+ */
+static void
+start(void)
+{
+	SetConfigOption("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("enable_bitmapscan", "off", PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("enable_sort", "off", PGC_USERSET, PGC_S_SESSION);
+}
 
 static int
 turn(void)
@@ -25,7 +39,7 @@ turn(void)
 void
 apm_cloud_main(Datum main_arg)
 {
-	static const ApmWorkerDesc desc = {.kind = APM_WORKER_CLOUD, .turn = turn};
+	static const ApmWorkerDesc desc = {.kind = APM_WORKER_CLOUD, .start = start, .turn = turn};
 
 	apm_worker_run(&desc, main_arg);
 }
