@@ -119,7 +119,7 @@ $node->safe_psql('clinic', qq(
 wait_for($cloud, 'postgres', 'SELECT count(*) = 199 + 9 FROM ehr', 'the cloud refuses one of 200: the others are stored');
 wait_for($node, 'clinic', q(SELECT count(*) = 1 FROM apm.quarantine WHERE stage = 'outbox' AND reason LIKE '%23514%'), 'that one is quarantined');
 is(query($node, 'clinic', "SELECT string_agg(station, ', ') FROM apm_trace('$poison')"),
-	'submitted, pooled, in block, validated, in quarantine', 'and its trace says so');
+	'submitted, queued, pooled, in block, validated, in quarantine', 'and its trace says so');
 
 # --- cut in the middle
 $node->safe_psql('clinic', q(
