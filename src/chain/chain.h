@@ -16,6 +16,14 @@
 extern bool apm_chain_identity(ApmDigest *chain, ApmDigest *origin);
 
 /*
+ * Was a table written past our code, or does a guard sleep?  Then this may be half of a
+ * restore, and what is there must stay where it is until apm_accept_rollback().  A worker
+ * that takes rows asks after it has read them and before it writes anything: what a load has
+ * committed comes with its notice.
+ */
+extern bool apm_chain_loaded(void);
+
+/*
  * Into the pool: n sealed PTs or QTs with their Tids; a Tid that is in the pool or in the ledger
  * already is left out.  Wakes the miner at commit.
  */

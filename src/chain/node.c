@@ -58,6 +58,12 @@ has_load_notice(void)
 	return apm_run(&get, NULL) > 0;
 }
 
+bool
+apm_chain_loaded(void)
+{
+	return has_load_notice() || !apm_guards_stand();
+}
+
 /* A chain without a tip is a restore that has not come to its end. */
 static bool
 has_tip(void)

@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "apm_sql.h"
+#include "chain/chain.h"
 #include "cloud/store.h"
 #include "worker/worker.h"
 
@@ -66,6 +67,7 @@ claim(ApmStoreRow *out, int *wait)
 	int n = 0;
 
 	apm_turn_begin("claiming from the outbox");
+	*wait = APM_TURN_IDLE;
 	found = (int) apm_run(&oldest, args);
 	for (int i = 0; i < found; i++)
 	{
@@ -77,8 +79,9 @@ claim(ApmStoreRow *out, int *wait)
 		apm_row_uuid(i, 3, &out[n].tid);
 		n++;
 	}
-	*wait = APM_TURN_IDLE;
-	if (n == 0)
+	if (n > 0 && apm_chain_loaded())
+		n = 0; /* which store is attached may not be known yet */
+	else if (n == 0)
 	{
 		apm_run(&due, NULL);
 		if (!apm_row_null(0, 1))

@@ -13,6 +13,9 @@
  * network server's public key can seal something; what carries no good signature goes to the contract at
  * once, which refuses it and so leaves a trace.
  *
+ * Of a base that was loaded, or is being loaded, nothing is taken: what the rows need may
+ * not be there yet, and what they become would stand in the way of what comes.
+ *
  * All of a batch is one transaction: taken from the queue, put into the pool.  The worker is the
  * only one who takes, so nothing is locked.  What fails by itself is known by its
  * status; what raises an error that a row can cause makes the turns go on row by row, until the one is
@@ -26,6 +29,7 @@
 #include "apm_errors.h"
 #include "apm_memory.h"
 #include "apm_sql.h"
+#include "chain/chain.h"
 #include "keys/keyring.h"
 #include "worker/worker.h"
 #include "network/network_server.h"
@@ -330,11 +334,15 @@ static int
 take_batch(ApmIntake *intake)
 {
 	MemoryContext turn = CurrentMemoryContext;
+	bool loaded;
 	int next;
 
 	apm_turn_begin("taking from the queue");
 	release_due();
 	claim(intake);
+	loaded = intake->n > 0 && apm_chain_loaded();
+	if (loaded)
+		intake->n = 0;
 	find_waiting(intake);
 	if (must_stand_back())
 	{
@@ -343,7 +351,10 @@ take_batch(ApmIntake *intake)
 	}
 	pass_on(intake);
 	put_off(intake);
-	next = intake->more ? APM_TURN_AGAIN : next_due();
+	if (loaded)
+		next = APM_TURN_IDLE;
+	else
+		next = intake->more ? APM_TURN_AGAIN : next_due();
 	if (intake->n > 0)
 	{
 		size_t size = sizeof(ApmQueued) * intake->n;

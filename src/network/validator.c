@@ -19,6 +19,7 @@
 
 #include "apm_errors.h"
 #include "apm_sql.h"
+#include "chain/chain.h"
 #include "cloud/cloud.h"
 #include "keys/keyring.h"
 #include "worker/worker.h"
@@ -257,6 +258,8 @@ validate(ApmValidation *v)
 
 	apm_turn_begin("validating");
 	n = apm_final_peek(blocks, BLOCKS);
+	if (n > 0 && apm_chain_loaded())
+		n = 0; /* the ledger that they speak of may not be there yet */
 	for (int i = 0; i < n; i++)
 	{
 		ApmFinal final;

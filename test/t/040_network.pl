@@ -49,8 +49,8 @@ $node->safe_psql(
 	INSERT INTO apm.queue (tid, sealed, queued_at) SELECT tid, sealed, queued_at FROM apm.queue, generate_series(1, 500);
 	SELECT count(*) = 501 FROM apm.queue;
 	COMMIT;));
+accept_load();
 wait_for($node, 'clinic', 'SELECT count(*) = 0 FROM apm.queue', 'an envelope that came 501 times is taken 501 times');
-forget_notices();
 wait_for($node, 'clinic', 'SELECT count(*) = 2 FROM apm.cloud_record', 'and is one record in the store');
 is(query($node, 'clinic', 'SELECT count(*) FROM apm.final_transaction WHERE kind = 2'), '2', 'one final transaction');
 is(query($node, 'clinic', 'SELECT count(*) FROM apm.pool'), '0', 'and nothing is left in the pool');
@@ -64,11 +64,13 @@ $node->safe_psql(
 		(gen_random_uuid(), decode(repeat('45', 4096), 'hex'), now()),
 		(gen_random_uuid(), sealed('not a transaction'), now());));
 my $behind = submit('p1', 'behind poison');
+$node->safe_psql('clinic', 'SELECT apm_run_network_server()');
+is(query($node, 'clinic', 'SELECT count(*), sum(tries) FROM apm.queue'), '5|0', 'what was loaded is let alone until the operator says so');
+accept_load();
 wait_for($node, 'clinic', q(SELECT count(*) = 4 FROM apm.quarantine WHERE stage = 'queue'), 'poison is quarantined after its tries');
 is( query($node, 'clinic', q(SELECT string_agg(DISTINCT reason, ', ' ORDER BY reason) FROM apm.quarantine)),
 	'cannot be opened, is not a signed transaction', 'with its reason');
 is(query($node, 'clinic', q(SELECT count(*) FROM apm.quarantine WHERE content = 'nonsense')), '1', 'as it came');
-forget_notices();
 wait_for($node, 'clinic', stored($behind), 'what came behind it went on');
 
 # --- strangers
@@ -78,8 +80,8 @@ $node->safe_psql(
 		SELECT gen_random_uuid(), strangers_record(chain, origin, (extract(epoch FROM now()) * 1e6)::bigint), now() FROM apm.chain
 		UNION ALL
 		SELECT gen_random_uuid(), strangers_record(chain, sha256('nobody'), (extract(epoch FROM now()) * 1e6)::bigint), now() FROM apm.chain));
+accept_load();
 wait_for($node, 'clinic', 'SELECT count(*) = 0 FROM apm.queue', q(a stranger's record does not wait for a patient));
-forget_notices();
 wait_for($node, 'clinic', q(SELECT string_agg(rule, ',' ORDER BY rule) = 'origin,signature' FROM apm.refused),
 	'the contract refuses it, and who may look sees the rule');
 is(query($node, 'clinic', 'SELECT count(*) FROM apm.refused', 'auditor'), '2', 'as the auditor does');
@@ -141,7 +143,7 @@ wait_for($node, 'clinic', q(SELECT refusal IS NOT NULL FROM apm_worker_status() 
 fails_with($node, 'clinic', q(SELECT * FROM apm_fetch('p1')), 'AP008', qr/this node serves no reads.*HINT.*written/s,
 	'a reader is told so at once', 'app');
 is(query($node, 'clinic', 'SELECT count(*) FROM apm.pool'), '0', 'and nothing waits for later');
-forget_notices();
+accept_load();
 
 $node->stop;
 done_testing();
@@ -164,12 +166,10 @@ sub drained
 	  . ' AND NOT EXISTS (SELECT FROM apm.final_queue) AND NOT EXISTS (SELECT FROM apm.outbox)';
 }
 
-# We wrote to a table of apm by hand, which stops the node; that is tested elsewhere.  A
-# reload wakes the workers.
-sub forget_notices
+# We wrote to a table of apm by hand, which stops the node; that is tested elsewhere.
+sub accept_load
 {
-	$node->safe_psql('clinic', 'DELETE FROM apm.load_notice');
-	$node->reload;
+	$node->safe_psql('clinic', 'SELECT apm_accept_rollback()');
 	$node->poll_query_until('clinic', q(SELECT refusal IS NULL FROM apm_worker_status() WHERE worker = 'apm miner'))
 	  or die 'the node goes on refusing';
 	return;
