@@ -9,10 +9,16 @@
  */
 \echo Use "CREATE EXTENSION apm CASCADE" to load this file. \quit
 
+-- Others may have been able to create objects in the schema that the extension goes to.  A
+-- function or operator there that fits a call below better than pg_catalog's own would
+-- become part of ours.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 -- ---------------------------------------------------------------------------
 -- Roles.  They belong to the server, not to the database: another database may
--- have made them.  A role of that name with powers of its own is refused, or
--- whoever planted it would inherit ours.
+-- have made them.  A role of that name is refused if it has powers of its own, is in another
+-- role, or, being the workers', has a member or lets somebody log in; or whoever planted
+-- it would inherit ours.
 -- ---------------------------------------------------------------------------
 DO LANGUAGE plpgsql $roles$
 DECLARE
@@ -31,10 +37,15 @@ BEGIN
 				EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted);
 			END IF;
 		ELSIF existing.rolsuper OR existing.rolcreaterole OR existing.rolcreatedb OR existing.rolreplication
-			OR existing.rolbypassrls THEN
+			OR existing.rolbypassrls
+			OR existing.rolcanlogin OPERATOR(pg_catalog.<>) (wanted OPERATOR(pg_catalog.=) 'apm_worker')
+			OR EXISTS (SELECT FROM pg_catalog.pg_auth_members AS m
+				WHERE m.member OPERATOR(pg_catalog.=) existing.oid
+				OR m.roleid OPERATOR(pg_catalog.=) existing.oid AND wanted OPERATOR(pg_catalog.=) 'apm_worker')
+			OR existing.rolconnlimit OPERATOR(pg_catalog.<>) 0 AND wanted OPERATOR(pg_catalog.=) 'apm_worker' THEN
 			RAISE EXCEPTION 'role % exists and has rights beyond its part in apm', wanted
 				USING ERRCODE = 'insufficient_privilege',
-					HINT = 'Drop the role or take its attributes away, then create the extension again.';
+					HINT = 'Drop the role, or take its attributes and memberships away, then create the extension again.';
 		END IF;
 	END LOOP;
 END
@@ -382,34 +393,34 @@ REVOKE ALL ON apm.key FROM PUBLIC;
 GRANT SELECT ON apm.key TO apm_admin, apm_auditor;
 
 -- workers (src/worker) -------------------------------------------------------
-CREATE FUNCTION apm_run_network_server() RETURNS void
+CREATE FUNCTION @extschema@.apm_run_network_server() RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_run_network_server';
-REVOKE ALL ON FUNCTION apm_run_network_server() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION apm_run_network_server() TO apm_admin;
-COMMENT ON FUNCTION apm_run_network_server() IS 'does once what the network server does: queue to pool, final transactions to outbox';
+REVOKE ALL ON FUNCTION @extschema@.apm_run_network_server() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_run_network_server() TO apm_admin;
+COMMENT ON FUNCTION @extschema@.apm_run_network_server() IS 'does once what the network server does: queue to pool, final transactions to outbox';
 
-CREATE FUNCTION apm_run_miner() RETURNS void
+CREATE FUNCTION @extschema@.apm_run_miner() RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_run_miner';
-REVOKE ALL ON FUNCTION apm_run_miner() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION apm_run_miner() TO apm_admin;
-COMMENT ON FUNCTION apm_run_miner() IS 'does once what the miner does: pool to ledger';
+REVOKE ALL ON FUNCTION @extschema@.apm_run_miner() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_run_miner() TO apm_admin;
+COMMENT ON FUNCTION @extschema@.apm_run_miner() IS 'does once what the miner does: pool to ledger';
 
-CREATE FUNCTION apm_run_cloud_sync() RETURNS void
+CREATE FUNCTION @extschema@.apm_run_cloud_sync() RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_run_cloud_sync';
-REVOKE ALL ON FUNCTION apm_run_cloud_sync() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION apm_run_cloud_sync() TO apm_admin;
-COMMENT ON FUNCTION apm_run_cloud_sync() IS 'does once what the cloud worker does: outbox to cloud';
+REVOKE ALL ON FUNCTION @extschema@.apm_run_cloud_sync() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_run_cloud_sync() TO apm_admin;
+COMMENT ON FUNCTION @extschema@.apm_run_cloud_sync() IS 'does once what the cloud worker does: outbox to cloud';
 
 -- Three rows for this database and for each other that has workers.  refusal is null when the node mines and serves.
-CREATE FUNCTION apm_worker_status(
+CREATE FUNCTION @extschema@.apm_worker_status(
 	OUT database name, OUT worker text, OUT pid integer, OUT state text, OUT activity text,
 	OUT last_turn timestamptz, OUT turns bigint, OUT errors bigint,
 	OUT last_error_code text, OUT last_error text, OUT last_error_at timestamptz, OUT refusal text)
 	RETURNS SETOF record
 	LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 3 AS 'MODULE_PATHNAME', 'apm_worker_status';
-REVOKE ALL ON FUNCTION apm_worker_status() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION apm_worker_status() TO apm_admin, apm_auditor;
-COMMENT ON FUNCTION apm_worker_status() IS 'state of the background workers, their last turn and last error, and why the node refuses';
+REVOKE ALL ON FUNCTION @extschema@.apm_worker_status() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_worker_status() TO apm_admin, apm_auditor;
+COMMENT ON FUNCTION @extschema@.apm_worker_status() IS 'state of the background workers, their last turn and last error, and why the node refuses';
 
 -- chain (src/chain) ----------------------------------------------------------
 GRANT DELETE ON apm.load_notice TO apm_worker;
