@@ -13,6 +13,7 @@
 #include "anonymize/gate.h"
 #include "anonymize/paper.h"
 #include "apm_errors.h"
+#include "apm_loghook.h"
 #include "keys/keyring.h"
 
 PG_FUNCTION_INFO_V1(apm_anonymize);
@@ -94,6 +95,7 @@ apm_anonymize(PG_FUNCTION_ARGS)
 	bool paper;
 	Datum result;
 
+	apm_hide_statement();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 						errmsg("pid, record and profile must not be null")));
@@ -173,6 +175,7 @@ apm_deanonymize(PG_FUNCTION_ARGS)
 	Jsonb *result;
 	uint16 purpose;
 
+	apm_hide_statement();
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the aPR must not be null")));
 	memory = AllocSetContextCreate(CurrentMemoryContext, "apm deanonymize", ALLOCSET_DEFAULT_SIZES);

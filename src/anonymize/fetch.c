@@ -22,6 +22,7 @@
 
 #include "anonymize/gate.h"
 #include "apm_errors.h"
+#include "apm_loghook.h"
 #include "cloud/cloud.h"
 #include "keys/keyring.h"
 
@@ -186,6 +187,7 @@ apm_fetch(PG_FUNCTION_ARGS)
 	char apid[APM_APID_MAX + 1];
 	Fetch fetch;
 
+	apm_hide_statement();
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the pid must not be null")));
 	start_result(fcinfo, &fetch);

@@ -28,6 +28,7 @@
 #include "anonymize/anonymize.h"
 #include "anonymize/submission.h"
 #include "apm_errors.h"
+#include "apm_loghook.h"
 
 PG_FUNCTION_INFO_V1(apm_record_insert);
 PG_FUNCTION_INFO_V1(apm_record_flush);
@@ -127,6 +128,7 @@ apm_record_insert(PG_FUNCTION_ARGS)
 	ApmUuid rid;
 	ApmUuid used;
 
+	apm_hide_statement();
 	check_protocol(fcinfo, TRIGGER_EVENT_INSTEAD, true);
 	desc = RelationGetDescr(trigger->tg_relation);
 	heap_deform_tuple(trigger->tg_trigtuple, desc, values, nulls);

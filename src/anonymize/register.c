@@ -17,6 +17,7 @@
 #include "anonymize/patient.h"
 #include "anonymize/unicode.h"
 #include "apm_errors.h"
+#include "apm_loghook.h"
 #include "apm_guc.h"
 #include "keys/keyring.h"
 
@@ -238,6 +239,7 @@ apm_register_patient(PG_FUNCTION_ARGS)
 	ApmPatient *made;
 	ApmPid pid;
 
+	apm_hide_statement();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 						errmsg("pid, identifying and attributes must not be null")));
@@ -304,6 +306,7 @@ apm_update_patient(PG_FUNCTION_ARGS)
 	ApmPatient *patient;
 	ApmPid pid;
 
+	apm_hide_statement();
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the pid must not be null")));
 	apm_acting(&who);

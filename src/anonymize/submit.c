@@ -10,6 +10,7 @@
 
 #include "anonymize/submission.h"
 #include "apm_errors.h"
+#include "apm_loghook.h"
 
 PG_FUNCTION_INFO_V1(apm_submit);
 
@@ -35,6 +36,7 @@ apm_submit(PG_FUNCTION_ARGS)
 	ApmUuid used;
 	ApmSubmission *submission;
 
+	apm_hide_statement();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("pid and record must not be null")));
 	submission = apm_submission_new();

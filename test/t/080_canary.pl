@@ -88,6 +88,29 @@ interrupted("$insert SELECT '$canary{pid}', $record, NULL FROM pg_sleep(60)",
 poll($hospital, 'clinic', 'SELECT true');
 arrived();
 
+# --- A session that stays open after each of its statements -----------------------------------
+
+foreach my $statement (
+	"SELECT apm_submit('$canary{pid}', $record)",
+	"$insert VALUES ('$canary{pid}', $record, NULL)",
+	"SELECT count(record) FROM apm_fetch('$canary{pid}', 'treatment')",
+	"SELECT apm_register_patient('$canary{unknown}', '{\"Firstname\": \"$canary{first}\", \"Lastname\": \"$canary{last}\"}')",
+	"SELECT apm_update_patient('$canary{pid}', attributes => '{\"Note\": \"$canary{note}\"}')",
+	"SELECT length(apm_anonymize('$canary{pid}', $record))",
+	"SELECT apm_deanonymize(apm_anonymize('$canary{pid}', $record), 'treatment') IS NULL")
+{
+	my ($open, $in, $out) = ({}, '', '');
+	$open = IPC::Run::start([ 'psql', '-XAtq', '-d', $hospital->connstr('clinic') . ' user=app' ], '<', \$in, '>', \$out, '2>', \my $err);
+	$in = "$statement;\n\\echo done\n";
+	$open->pump until $out =~ /done/;
+	unlike($hospital->safe_psql('postgres', 'SELECT query FROM pg_stat_activity'), $pattern,
+		'an open session does not show ' . ($statement =~ /^(?:SELECT )?(?:length\(|count\(record\) FROM )?(\w+)/)[0]);
+	$in .= "\\q\n";
+	$open->finish;
+	is($err, '', 'and the statement went well');
+}
+arrived();
+
 # --- The search --------------------------------------------------------------------------
 
 is(found_in_statistics(), '', 'no canary in the statistics views');
