@@ -28,12 +28,18 @@ use warnings;
 
 use Exporter 'import';
 use IPC::Run;
+use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes;
 
 our @EXPORT = qw(apm_node attach_cloud key_directory wait_for query sqlstate fails_with worker_pid set_and_reload poll);
+
+# Ended by a signal, a test still stops its servers: PostgreSQL::Test::Cluster does it at exit.
+my $test_pid = $$;
+$SIG{$_} = sub { $$ == $test_pid ? exit(1) : POSIX::_exit(1) }
+  foreach qw(HUP INT TERM);
 
 # apm_node(name, option => value...): a running server with apm preloaded.
 #
