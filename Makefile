@@ -37,6 +37,9 @@ override with_llvm = no
 
 REGRESS := $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))
 REGRESS_OPTS = --inputdir=$(srcdir)
+# of the databases that the tests make, whatever the server's own are
+ENCODING = UTF8
+NO_LOCALE = 1
 ISOLATION := $(sort $(patsubst test/isolation/specs/%.spec,%,$(wildcard test/isolation/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation --load-extension=pgcrypto --load-extension=apm
 
