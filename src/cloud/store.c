@@ -10,7 +10,9 @@
  * fit is an error that says so; the rows stay in the outbox.
  *
  * Whoever owns a table can put code into it (triggers, defaults, index expressions), which would
- * run with the rights of apm_worker and as code of ours.  So its owner must be a superuser.
+ * run with the rights of apm_worker and as code of ours.  So its owner must be a superuser; and,
+ * since GRANT ALL lets somebody else put a trigger on it, the owner of each trigger's function.
+ * A trigger's condition calls functions, too, and does not tell whose idea it was.
  */
 #include "postgres.h"
 
@@ -18,6 +20,7 @@
 #include "access/relation.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
+#include "catalog/pg_proc.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -98,6 +101,29 @@ check_columns(TupleDesc desc)
 	}
 }
 
+static bool
+is_superusers_function(Oid function)
+{
+	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	bool answer = HeapTupleIsValid(tuple) && superuser_arg(((Form_pg_proc) GETSTRUCT(tuple))->proowner);
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return answer;
+}
+
+static void
+check_triggers(const TriggerDesc *triggers)
+{
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		if (!is_superusers_function(triggers->triggers[i].tgfoid))
+			unfit("the function of one of its triggers is not a superuser's");
+		if (triggers->triggers[i].tgqual != NULL)
+			unfit("one of its triggers has a condition");
+	}
+}
+
 /* Has a plain table a unique key that lets a Rid be stored once? */
 static bool
 has_rid_key(Relation rel)
@@ -139,6 +165,7 @@ apm_store_check(Oid target)
 		unfit("row security hides rows of it");
 	if (!superuser_arg(rel->rd_rel->relowner))
 		unfit("its owner is not a superuser");
+	check_triggers(rel->trigdesc);
 	check_columns(RelationGetDescr(rel));
 	if (rel->rd_rel->relkind == RELKIND_RELATION && !has_rid_key(rel))
 		unfit("it has no unique key on rid");

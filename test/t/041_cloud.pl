@@ -49,7 +49,10 @@ foreach my $bad (
 	[ 'TABLE bad (rid uuid, apid text, apr bytea)', qr/no unique key on rid/ ],
 	[ 'TABLE bad (rid uuid PRIMARY KEY, apid text, apr bytea, more text NOT NULL)', qr/another column must be given a value/ ],
 	[ 'TABLE bad (rid uuid PRIMARY KEY, apid text, apr bytea); ALTER TABLE bad ENABLE ROW LEVEL SECURITY', qr/row security/ ],
-	[ 'TABLE bad (rid uuid PRIMARY KEY, apid text, apr bytea); ALTER TABLE bad OWNER TO admin', qr/owner is not a superuser/ ])
+	[ 'TABLE bad (rid uuid PRIMARY KEY, apid text, apr bytea); ALTER TABLE bad OWNER TO admin', qr/owner is not a superuser/ ],
+	[ trigger('EXECUTE FUNCTION public.sneak()'), qr/function of one of its triggers/ ],
+	[ trigger('WHEN (public.sneak(NEW.apid)) EXECUTE FUNCTION pg_catalog.suppress_redundant_updates_trigger()', 'UPDATE'),
+		qr/triggers has a condition/ ])
 {
 	my ($what, $why) = @$bad;
 	fails_with($node, 'clinic', "BEGIN; CREATE $what; SELECT apm_cloud_attach('bad')", 'AP010', $why, "not attached: $what");
@@ -155,6 +158,17 @@ is(fetch('p1'), 'first,second,third,fourth,fifth', 'and reads back');
 $node->stop;
 $cloud->stop;
 done_testing();
+
+# A superuser's table on which somebody else, having been granted ALL, has put a trigger.
+sub trigger
+{
+	my ($what, $event) = @_;
+
+	return sprintf(q(TABLE bad (rid uuid PRIMARY KEY, apid text, apr bytea); GRANT ALL ON bad TO admin; SET LOCAL ROLE admin;
+		CREATE FUNCTION public.sneak() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+		CREATE FUNCTION public.sneak(text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
+		CREATE TRIGGER sneak BEFORE %s ON bad FOR EACH ROW %s; RESET ROLE), $event // 'INSERT', $what);
+}
 
 sub submit
 {
