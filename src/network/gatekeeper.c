@@ -17,7 +17,7 @@
  * Nothing that is written here can be locked by a client, or a reader's own transaction could make the
  * worker wait for the reader who waits for it: apm.staff has no unique key for that reason.
  *
- * While the node refuses to serve, every letter fails at once.  A letter whose query the
+ * While the node refuses to serve, or the server lacks a key, every letter fails at once.  A letter whose query the
  * chain has lost (quarantined, or removed by hand) fails when that is noticed.  When the
  * worker ends, the mailbox fails what it had taken.
  */
@@ -415,28 +415,44 @@ apm_gate_take(void)
 	ntaken = apm_mailbox_take(APM_WORKER_NETWORK, taken, LETTERS);
 }
 
-/* Opens the letters that were taken; those that cannot be served are failed. */
+/* Opens the letters that were taken; those that nobody wants any more are left. */
 static int
-open_letters(ApmQuery *queries, ApmRefusal refusal)
+open_letters(ApmQuery *queries)
 {
 	int n = 0;
 
 	for (int i = 0; i < ntaken; i++)
 	{
-		if (refusal != APM_REFUSAL_NONE)
-			apm_mailbox_fail(&taken[i], refusal_sqlstate(refusal), no_reads, apm_refusal_text(refusal));
-		else if (apm_mailbox_wanted(&taken[i]) && open_letter(&taken[i], &queries[n]))
+		if (apm_mailbox_wanted(&taken[i]) && open_letter(&taken[i], &queries[n]))
 			n++;
 	}
 	return n;
 }
 
+/* Every letter there is gets the same error. */
+static void
+fail_all(int sqlstate, const char *hint)
+{
+	fail_waiting(sqlstate, no_reads, hint);
+	for (int i = 0; i < ntaken; i++)
+		apm_mailbox_fail(&taken[i], sqlstate, no_reads, hint);
+}
+
+/* Writes the queries that were taken. */
+static void
+accept_taken(void)
+{
+	ApmQuery *queries = palloc(sizeof(ApmQuery) * Max(ntaken, 1));
+	int n = open_letters(queries);
+
+	if (n > 0)
+		accept_queries(queries, n);
+}
+
 int
-apm_gate_turn(void)
+apm_gate_turn(bool have_keys)
 {
 	ApmRefusal refusal = apm_refusal_get();
-	ApmQuery *queries;
-	int n;
 
 	if (refusal == APM_REFUSAL_UNKNOWN && ntaken == 0 &&
 		!TimestampDifferenceExceeds(started_at, GetCurrentTimestamp(), STARTING_MS))
@@ -445,12 +461,11 @@ apm_gate_turn(void)
 		return STARTING_POLL_MS;
 	}
 	if (refusal != APM_REFUSAL_NONE)
-		fail_waiting(refusal_sqlstate(refusal), no_reads, apm_refusal_text(refusal));
-
-	queries = palloc(sizeof(ApmQuery) * Max(ntaken, 1));
-	n = open_letters(queries, refusal);
-	if (n > 0)
-		accept_queries(queries, n);
+		fail_all(refusal_sqlstate(refusal), apm_refusal_text(refusal));
+	else if (!have_keys)
+		fail_all(ERRCODE_APM_KEY_MISSING, APM_NETWORK_KEYS_HINT);
+	else
+		accept_taken();
 	look_after_waiting();
 	if (ntaken == LETTERS)
 		return APM_TURN_AGAIN;

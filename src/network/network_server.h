@@ -29,8 +29,12 @@ extern ApmSlice apm_template_seal(ApmSlice plain);
 /* Takes the letters that wait; the gate's turn writes their queries. */
 extern void apm_gate_take(void);
 
-/* Turns of the worker; each answers as in ApmWorkerDesc. */
-extern int apm_gate_turn(void);
+/* What the server needs for its stages that open and seal. */
+#define APM_NETWORK_KEYS_HINT \
+	"The network server needs its own private key and the public keys of the APM and of the chain. See apm.key."
+
+/* Turns of the worker; each answers as in ApmWorkerDesc.  Without keys the gate's fails every letter. */
+extern int apm_gate_turn(bool have_keys);
 extern int apm_validator_turn(void);
 extern int apm_queue_turn(void);
 

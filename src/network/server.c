@@ -21,6 +21,8 @@
 
 #define KEYS_POLL_MS 1000
 
+static const char *const no_keys = "the network server takes nothing from its queues: a key is missing";
+
 extern PGDLLEXPORT void apm_network_server_main(Datum main_arg) pg_attribute_noreturn();
 
 bool
@@ -64,10 +66,11 @@ have_keys(void)
 		have = keys_are_here();
 	}
 	if (!have && !told)
-		ereport(LOG, (errcode(ERRCODE_APM_KEY_MISSING),
-					  errmsg("the network server takes nothing from its queues: a key is missing"),
-					  errhint("It needs its own private key and the public keys of the APM and of the "
-							  "chain. See apm.key.")));
+	{
+		ereport(LOG, (errcode(ERRCODE_APM_KEY_MISSING), errmsg("%s", no_keys),
+					  errhint("%s", APM_NETWORK_KEYS_HINT)));
+		apm_turn_failed(ERRCODE_APM_KEY_MISSING, no_keys);
+	}
 	told = !have;
 	return have;
 }
@@ -93,7 +96,7 @@ turn(void)
 	apm_gate_take();
 	if (open)
 		next = apm_sooner(next, apm_queue_turn());
-	next = apm_sooner(next, apm_gate_turn());
+	next = apm_sooner(next, apm_gate_turn(open));
 	if (open)
 		next = apm_sooner(next, apm_validator_turn());
 	return next;

@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 
+use File::Basename;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
@@ -131,7 +132,7 @@ my $reader = $node->background_psql('clinic', on_error_stop => 0);
 $reader->query_until(qr/asked/, "SET ROLE app;\n\\echo asked\nSELECT count(*) FROM apm_fetch('p1');\n");
 wait_for($node, 'clinic', 'SELECT count(*) = 1 FROM apm.pool', 'a query is in the pool while its reader waits');
 $node->safe_psql('postgres', q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'apm network server'));
-wait_for($node, 'clinic', q(SELECT count(*) = 0 FROM pg_stat_activity WHERE query LIKE '%apm_fetch%' AND state = 'active' AND pid <> pg_backend_pid()),
+wait_for($node, 'clinic', q(SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'client backend' AND state = 'active' AND pid <> pg_backend_pid()),
 	'the network server ends: the reader is told');
 $blocker->query_safe('COMMIT');
 $blocker->quit;
@@ -144,6 +145,31 @@ fails_with($node, 'clinic', q(SELECT * FROM apm_fetch('p1')), 'AP008', qr/this n
 	'a reader is told so at once', 'app');
 is(query($node, 'clinic', 'SELECT count(*) FROM apm.pool'), '0', 'and nothing waits for later');
 accept_load();
+
+# --- a key of the network server's is gone: who asks is told, who has asked as well
+my $keys = key_directory($node);
+my $aside = $node->basedir . '/aside';
+mkdir($aside) or die "$aside: $!";
+$blocker = $node->background_psql('clinic', on_error_die => 1);
+$blocker->query_safe('BEGIN; LOCK TABLE apm.verdict IN SHARE MODE');    # nobody judges
+$reader = $node->background_psql('clinic', on_error_stop => 0);
+$reader->query_until(qr/asked/, "SET ROLE app;\n\\echo asked\nSELECT count(*) FROM apm_fetch('p1');\n");
+wait_for($node, 'clinic', 'SELECT count(*) = 1 FROM apm.pool', 'a reader waits for his query');
+rename($_, "$aside/" . basename($_)) or die "$_: $!" foreach glob("$keys/apm-envelope.*");
+$node->reload;
+wait_for($node, 'clinic', q(SELECT last_error_code = 'AP002' FROM apm_worker_status() WHERE worker = 'apm network server'),
+	'the status says that a key is missing');
+wait_for($node, 'clinic', q(SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'client backend' AND state = 'active' AND pid <> pg_backend_pid()),
+	'he is not left waiting');
+fails_with($node, 'clinic', q(SET statement_timeout = '60s'; SELECT * FROM apm_fetch('p1')), 'AP002',
+	qr/this node serves no reads.*HINT.*public keys of the APM/s, 'another one is told at once', 'app');
+$blocker->query_safe('COMMIT');
+rename($_, "$keys/" . basename($_)) or die "$_: $!" foreach glob("$aside/*");
+$node->reload;
+wait_for($node, 'clinic', drained(), 'the key is back: its work goes on');
+is(query($node, 'clinic', q(SELECT count(*) > 0 FROM apm_fetch('p1')), 'app'), 't', 'and reads are answered');
+$blocker->quit;
+$reader->quit;
 
 $node->stop;
 done_testing();
