@@ -230,8 +230,25 @@ apm_state_turn_started(void)
 	{
 		apm_state_step(worker, APM_WORKER_TURNING);
 		worker->turn_started = GetCurrentTimestamp();
+		worker->woken = false;
 	}
 	LWLockRelease(apm_shared->lock);
+}
+
+/* Was this worker woken since its turn began? */
+bool
+apm_state_woken(void)
+{
+	ApmWorkerEntry *worker;
+	bool woken;
+
+	if (my_kind == APM_WORKER_KINDS)
+		return false;
+	LWLockAcquire(apm_shared->lock, LW_SHARED);
+	worker = my_entry();
+	woken = worker != NULL && worker->woken;
+	LWLockRelease(apm_shared->lock);
+	return woken;
 }
 
 void

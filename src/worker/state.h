@@ -39,6 +39,8 @@ typedef struct ApmWorkerEntry
 	int pid;	/* 0: no process, or not connected yet */
 	int procno; /* of its PGPROC, whose latch wakes it; valid with pid */
 	bool kept;	/* a launcher asked for it, so a launcher ends it */
+	bool
+		woken; /* since its last turn began; only that sets it false, so setting it needs the shared lock only */
 	char activity[APM_ACTIVITY_LEN];
 	TimestampTz turn_started;
 	TimestampTz turn_ended;
@@ -90,6 +92,7 @@ extern void apm_state_set_latch(int pid, int procno);
 extern bool apm_state_claim(ApmWorkerKind kind);
 extern void apm_state_turn_started(void);
 extern void apm_state_turn_ended(void);
+extern bool apm_state_woken(void);
 extern void apm_state_activity(const char *activity);
 extern void apm_state_failed(int code, const char *text);
 extern void apm_state_leave(ApmWorkerState why);

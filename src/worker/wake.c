@@ -46,7 +46,10 @@ apm_wake(ApmWorkerKind kind)
 	LWLockAcquire(apm_shared->lock, LW_SHARED);
 	entry = apm_state_find(MyDatabaseId);
 	if (entry != NULL)
+	{
+		entry->workers[kind].woken = true;
 		apm_state_set_latch(entry->workers[kind].pid, entry->workers[kind].procno);
+	}
 	LWLockRelease(apm_shared->lock);
 }
 

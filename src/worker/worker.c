@@ -51,7 +51,6 @@ static const struct
 } pinned[] = {
 	{"search_path", "pg_catalog, pg_temp"},
 	{"role", "none"},
-	{"exit_on_error", "off"},
 	{"row_security", "off"},
 	{"session_replication_role", "origin"},
 	{"synchronous_commit", "on"},
@@ -220,7 +219,12 @@ wait_for_work(int delay)
 	ResetLatch(MyLatch);
 }
 
-/* Turns until told to stop.  Another life of the extension gets another process. */
+/*
+ * Turns until told to stop.  Another life of the extension gets another process.
+ *
+ * The latch alone would lose wake-ups: whatever waits inside a turn, for a lock or for
+ * another server, resets it.
+ */
 static void
 turn_on(void)
 {
@@ -231,7 +235,7 @@ turn_on(void)
 		check_interrupts();
 		check_extension();
 		delay = run_turn();
-		if (delay == APM_TURN_AGAIN)
+		if (delay == APM_TURN_AGAIN || apm_state_woken())
 			(void) pgstat_report_stat(false);
 		else
 			wait_for_work(delay);
