@@ -6,9 +6,13 @@
  * serve, because it cannot know whether another one goes on with the same chain.  The
  * operator can.  He may have history cut at its end that way, and nothing else: what is
  * accepted must verify whole.
+ *
+ * Meanwhile the miner stands between two of its turns: within one, ledger and sign-state differ
+ * for good reason.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
@@ -43,21 +47,30 @@ clear_notices(void)
 	return apm_run(&clear, NULL);
 }
 
-/* Makes the sign-state name the tip, unless it fits the ledger already.  True if it was written. */
+/*
+ * Makes the sign-state name the tip, unless it fits the ledger already.  True if it was written.
+ *
+ * A candidate that was signed and can be completed is left to the miner.  One that cannot, because
+ * rows of the pool are gone, would keep it from mining for ever: it is given up.
+ */
 static bool
 settle_sign_state(const ApmDigest *chain)
 {
-	MemoryContext context = CurrentMemoryContext;
 	ApmCandidate candidate;
+	ApmSigningStep step;
 	ApmRefusal why;
 	bool has_candidate;
 	ApmTip tip;
 
 	if (!apm_ledger_tip(&tip))
 		ereport(ERROR, (errcode(ERRCODE_APM_TAMPERED), errmsg("the ledger has no block")));
-	has_candidate = apm_candidate_read(&candidate, context);
-	if (apm_signing_look(chain, &tip, has_candidate ? &candidate : NULL, &why) != APM_SIGNING_REFUSED)
+	has_candidate = apm_candidate_read(&candidate, CurrentMemoryContext);
+	step = apm_signing_look(chain, &tip, has_candidate ? &candidate : NULL, &why);
+	if (step == APM_SIGNING_GO_ON ||
+		(step == APM_SIGNING_COMPLETE && apm_signing_can_complete(chain, &candidate)))
 		return false;
+	if (step == APM_SIGNING_COMPLETE)
+		apm_candidate_drop();
 	if (!apm_signstate_lock(chain))
 		ereport(ERROR,
 				(errcode(ERRCODE_APM_ROLLED_BACK), errmsg("another database goes on with this chain"),
@@ -78,6 +91,11 @@ apm_accept_rollback(PG_FUNCTION_ARGS)
 	int guards;
 
 	apm_require_admin("accept a rollback");
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+						errmsg("a rollback cannot be accepted in this transaction isolation level"),
+						errhint("Use READ COMMITTED: what the miner did meanwhile must be seen.")));
+	apm_turn_hold(APM_WORKER_MINER);
 	initStringInfo(&said);
 	apm_privileged_begin(&saved);
 	SPI_connect();

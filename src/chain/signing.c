@@ -21,8 +21,10 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type_d.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 
 #include "apm_errors.h"
 #include "apm_sql.h"
@@ -209,6 +211,20 @@ same_entries(const ApmEntry *a, const ApmEntry *b, int n)
 	return true;
 }
 
+/*
+ * Takes the candidate's pool rows into the batch and judges them again.  False if they do not give
+ * the same block any more.
+ */
+static bool
+take_candidate(ApmBatch *batch, const ApmDigest *chain, const ApmCandidate *candidate)
+{
+	if (!apm_pool_take_again(batch, candidate->entries, candidate->n))
+		return false;
+	apm_contract_judge_again(batch, chain);
+	return same_entries(batch->entries, candidate->entries, candidate->n) &&
+		   apm_block_check_entries(&candidate->header, batch->entries, batch->n) == APM_BLOCK_OK;
+}
+
 bool
 apm_signing_complete(const ApmChainIdentity *identity, const ApmTip *tip, const ApmCandidate *candidate,
 					 MemoryContext context)
@@ -229,13 +245,7 @@ apm_signing_complete(const ApmChainIdentity *identity, const ApmTip *tip, const 
 
 	memcpy(block.encoded, candidate->encoded, APM_HEADER_LEN);
 	apm_turn_begin("completing a block");
-	good = apm_pool_take_again(&batch, candidate->entries, candidate->n);
-	if (good)
-	{
-		apm_contract_judge_again(&batch, &identity->chain);
-		good = same_entries(batch.entries, candidate->entries, candidate->n) &&
-			   apm_block_check_entries(&candidate->header, batch.entries, batch.n) == APM_BLOCK_OK;
-	}
+	good = take_candidate(&batch, &identity->chain, candidate);
 	if (good)
 	{
 		block.opened = batch.opened;
@@ -243,5 +253,39 @@ apm_signing_complete(const ApmChainIdentity *identity, const ApmTip *tip, const 
 		sign_and_append(&block);
 	}
 	apm_turn_commit();
+	return good;
+}
+
+/* An error is an answer, too: a row that cannot be read will not be readable in a turn either. */
+bool
+apm_signing_can_complete(const ApmDigest *chain, const ApmCandidate *candidate)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ApmBatch batch = {
+		.context = context,
+		.height = candidate->header.height,
+		.time_us = candidate->header.time_us,
+	};
+	volatile bool good = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		good = take_candidate(&batch, chain, candidate);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		if (ERRCODE_TO_CATEGORY(geterrcode()) == ERRCODE_OPERATOR_INTERVENTION)
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
 	return good;
 }

@@ -46,6 +46,12 @@ extern void apm_signing_publish(ApmNewBlock *block);
 extern bool apm_signing_complete(const ApmChainIdentity *identity, const ApmTip *tip,
 								 const ApmCandidate *candidate, MemoryContext context);
 
+/*
+ * Do the pool's rows still give the candidate, so that the miner will complete it?  In a transaction
+ * other than a turn's.
+ */
+extern bool apm_signing_can_complete(const ApmDigest *chain, const ApmCandidate *candidate);
+
 /* Deletes a candidate that was never signed.  In a transaction. */
 extern void apm_candidate_drop(void);
 

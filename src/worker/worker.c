@@ -159,19 +159,27 @@ run_start(void)
 }
 
 static LOCKTAG
-turn_lock(void)
+turn_lock(ApmWorkerKind kind)
 {
 	LOCKTAG tag;
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, LOCK_KEY, desc->kind, LOCK_FORM);
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, LOCK_KEY, kind, LOCK_FORM);
 	return tag;
+}
+
+void
+apm_turn_hold(ApmWorkerKind kind)
+{
+	LOCKTAG tag = turn_lock(kind);
+
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
 /* One turn under the lock of its kind; answers what the turn answers. */
 static int
 run_turn(void)
 {
-	LOCKTAG tag = turn_lock();
+	LOCKTAG tag = turn_lock(desc->kind);
 	volatile int delay = APM_TURN_IDLE;
 
 	apm_state_turn_started();

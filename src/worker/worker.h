@@ -67,6 +67,12 @@ extern void apm_turn_abort(void);
  */
 extern void apm_turn_failed(int sqlstate, const char *message);
 
+/*
+ * Waits until no worker of that kind is in a turn in this database, and lets none begin one
+ * until the current transaction ends.  For a backend that must see what a turn has done as a whole.
+ */
+extern void apm_turn_hold(ApmWorkerKind kind);
+
 /* Shows what the turn does outside its transactions: mining, waiting for the cloud. */
 extern void apm_turn_activity(const char *activity);
 

@@ -123,6 +123,31 @@ wait_for($node, 'clinic', "SELECT count(*) = $patients FROM apm.ledger_patient",
 kill_miner();
 all_is_well('killed after a block');
 
+# --- the operator's word waits for the end of a turn, within which ledger and sign-state differ
+my $blocker = hold('block');
+put();
+wait_until_held('appending a block');
+fails_with($node, 'clinic', q(SET lock_timeout = '100ms'; SELECT apm_accept_rollback()), '55P03', qr/lock timeout/, 'nothing is accepted in mid-turn');
+$blocker->query_safe('COMMIT');
+$blocker->quit;
+all_is_well('the turn came to its end');
+fails_with($node, 'clinic', q(BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT apm_accept_rollback()), '25001', qr/isolation level/,
+	'nor under a snapshot that is older than the sign-state may be');
+
+# --- a signed block one of whose transactions is gone is given up by the operator's word
+$blocker = hold('block');
+put();
+wait_until_held('appending a block');
+$node->safe_psql('postgres', q(ALTER SYSTEM SET apm.databases = 'nowhere'));
+stop_and_start();
+eval { $blocker->quit };
+sql(q(DELETE FROM apm.pool WHERE seq = (SELECT max(seq) FROM apm.pool)));
+$patients--;
+set_and_reload($node, 'apm.databases', 'clinic');
+wait_for($node, 'clinic', q(SELECT refusal ~ 'written by something other' FROM apm.status WHERE worker = 'apm miner'), 'the pool was written: it refuses');
+like(sql('SELECT apm_accept_rollback()'), qr/accepted what was loaded, wrote a new sign-state/, 'a block that cannot be completed is given up');
+all_is_well('what is left of it is mined');
+
 # --- while mining
 $node->safe_psql('postgres', 'CREATE DATABASE slow');
 set_and_reload($node, 'apm.databases', 'clinic, slow');
