@@ -125,7 +125,8 @@ sign_transactions(const ApmTransaction *txs, ApmOpened *opened)
 				  "hash a transaction");
 	}
 	apm_check(apm_merkle_all_paths(leaves, GENESIS_COUNT, paths, &root), "hash transactions");
-	apm_check(apm_origin_sign(apm_key_signer(APM_SIGN_ORIGIN), &root, &proof.signature), "sign transactions");
+	apm_check(apm_origin_sign(apm_key_signer(APM_SIGN_ORIGIN), &root, GENESIS_COUNT, &proof.signature),
+			  "sign transactions");
 	for (int i = 0; i < GENESIS_COUNT; i++)
 	{
 		ApmSigned envelope = {.transaction = APM_SLICE(encoded[i].data, encoded[i].len)};

@@ -19,10 +19,12 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/resowner.h"
 
 #include "apm_errors.h"
 #include "apm_sql.h"
@@ -110,6 +112,7 @@ verify_block(ApmWalk *walk, const StoredBlock *block, int64 expected)
 	ApmHeader header;
 
 	CHECK_FOR_INTERRUPTS();
+	walk->at = expected;
 	if (block->height > expected)
 		return apm_walk_fault(walk, expected, -1, "block: there is none of this height");
 	if (block->height < expected)
@@ -271,6 +274,52 @@ verify(ApmWalk *walk)
 		(void) apm_verify_totals(walk);
 }
 
+/* Is this error what a damaged ledger, or damaged storage, raises? */
+static bool
+is_damage(int sqlstate)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_INTERNAL_ERROR:
+		case ERRCODE_DATA_EXCEPTION:
+			return true;
+		default:
+			return sqlstate == ERRCODE_APM_KEY_REFUSED || sqlstate == ERRCODE_APM_TAMPERED;
+	}
+}
+
+/* What cannot be read at all is a fault, too, and has a place; the subtransaction cleans up behind it. */
+static void
+verify_or_damaged(ApmWalk *walk)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		verify(walk);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		int sqlstate = geterrcode();
+
+		if (!is_damage(sqlstate))
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		(void) apm_walk_fault(walk, walk->at, -1,
+							  "block: a row of it or of what follows from it cannot be read (SQLSTATE %s)",
+							  unpack_sql_state(sqlstate));
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+}
+
 void
 apm_verify_ledger(int64 from, int64 to, ApmVerification *out)
 {
@@ -287,7 +336,7 @@ apm_verify_ledger(int64 from, int64 to, ApmVerification *out)
 	apm_sql_freeze(true);
 	PG_TRY();
 	{
-		verify(walk);
+		verify_or_damaged(walk);
 	}
 	PG_FINALLY();
 	{

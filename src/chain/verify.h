@@ -44,6 +44,7 @@ typedef struct ApmWalk
 	ApmSlice tip_frontier;
 	int64 from;
 	int64 to;
+	int64 at;				   /* the height in hand */
 	ApmContractState *members; /* as genesis made it: members and policies */
 	ApmDigest contract;
 	ApmFrontier frontier; /* of the blocks passed */

@@ -47,6 +47,8 @@ read_entries(ApmWalk *walk, const ApmHeader *header, const ApmDigest *hash, ApmE
 			return apm_walk_fault(walk, e->height, (int32) row, "leaf: there is none of this position");
 		apm_row_uuid(row, 2, &entry->tid);
 		entry->kind = (uint8) apm_row_int2(row, 3);
+		if (entry->kind != apm_row_int2(row, 3))
+			return apm_walk_fault(walk, e->height, (int32) row, "leaf: there is no such kind");
 		entry->rule = (uint16) apm_row_int2(row, 4);
 		apm_row_digest(row, 5, &entry->leaf);
 		if (apm_row_null(row, 6))

@@ -115,7 +115,8 @@ apm_entry_hash(const ApmEntry *e, ApmDigest *out)
 	static const char label[] = "apm refused";
 	uint8_t rule[2];
 	ApmSlice parts[] = {APM_SLICE(label, sizeof(label) - 1), APM_SLICE(e->tid.bytes, APM_UUID_LEN),
-						APM_SLICE(e->leaf.bytes, APM_DIGEST_LEN), APM_SLICE(rule, sizeof(rule))};
+						APM_SLICE(&e->kind, 1), APM_SLICE(e->leaf.bytes, APM_DIGEST_LEN),
+						APM_SLICE(rule, sizeof(rule))};
 
 	if (e->rule == 0)
 	{
@@ -123,7 +124,7 @@ apm_entry_hash(const ApmEntry *e, ApmDigest *out)
 		return APM_OK;
 	}
 	write_uint(rule, e->rule, 2);
-	return apm_merkle_leaf(parts, 4, out);
+	return apm_merkle_leaf(parts, 5, out);
 }
 
 /* APM_ERR_RANGE for more than APM_BLOCK_MAX_LEAVES entries. */

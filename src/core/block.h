@@ -12,8 +12,8 @@
  * zero.  The work of a block is 2^b.
  *
  * A valid transaction stands in the block's tree with its own leaf.  A refused one
- * stands there as H(0x00 || "apm refused" || Tid || its leaf || u16 rule), so that a
- * ledger row (Tid, leaf, rule) without nonce and transaction proves what was refused.
+ * stands there as H(0x00 || "apm refused" || Tid || u8 kind || its leaf || u16 rule), so that
+ * a ledger row (Tid, kind, leaf, rule) without nonce and transaction proves what was refused.
  */
 #ifndef APM_CORE_BLOCK_H
 #define APM_CORE_BLOCK_H

@@ -377,27 +377,32 @@ apm_origin_proof_decode(ApmSlice in, ApmOriginProof *out)
 	return APM_OK;
 }
 
-/* What is signed for a statement: SHA-256("apm origin\0" || root). */
+/*
+ * What is signed for a statement: SHA-256("apm origin\0" || u32 size || root).  The size is in it,
+ * because a path can lead to the same root in trees of several sizes.
+ */
 static ApmStatus
-origin_message(const ApmDigest *root, ApmDigest *out)
+origin_message(const ApmDigest *root, uint32_t size, ApmDigest *out)
 {
 	static const char label[] = "apm origin";
-	ApmSlice parts[] = {APM_SLICE(label, sizeof(label)), APM_SLICE(root->bytes, APM_DIGEST_LEN)};
+	uint8_t number[4] = {size >> 24, size >> 16, size >> 8, size};
+	ApmSlice parts[] = {APM_SLICE(label, sizeof(label)), APM_SLICE(number, sizeof(number)),
+						APM_SLICE(root->bytes, APM_DIGEST_LEN)};
 
-	return apm_sha256_parts(parts, 2, out);
+	return apm_sha256_parts(parts, 3, out);
 }
 
 ApmStatus
-apm_origin_sign(const ApmEcKey *key, const ApmDigest *root, ApmSignature *out)
+apm_origin_sign(const ApmEcKey *key, const ApmDigest *root, uint32_t size, ApmSignature *out)
 {
 	ApmDigest message;
-	ApmStatus status = origin_message(root, &message);
+	ApmStatus status = origin_message(root, size, &message);
 
 	return status == APM_OK ? apm_sign(key, &message, out) : status;
 }
 
 /*
- * Signatures of the recent past that were good, as SHA-256(key id || root || signature).
+ * Signatures of the recent past that were good, as SHA-256(key id || message || signature).
  * Each digest has one place, so looking up costs one comparison; what is pushed out is
  * only verified again.  A failed verification leaves no trace here.
  */
@@ -410,12 +415,11 @@ typedef struct VerifiedSignature
 static VerifiedSignature verified[VERIFIED_ENTRIES];
 
 static ApmStatus
-verify_root(const ApmEcKey *key, const ApmDigest *root, const ApmSignature *signature)
+verify_message(const ApmEcKey *key, const ApmDigest *message, const ApmSignature *signature)
 {
 	ApmDigest id;
 	ApmDigest digest;
-	ApmDigest message;
-	ApmSlice parts[] = {APM_SLICE(id.bytes, APM_DIGEST_LEN), APM_SLICE(root->bytes, APM_DIGEST_LEN),
+	ApmSlice parts[] = {APM_SLICE(id.bytes, APM_DIGEST_LEN), APM_SLICE(message->bytes, APM_DIGEST_LEN),
 						APM_SLICE(signature->bytes, APM_SIGNATURE_LEN)};
 	VerifiedSignature *place;
 	ApmStatus status;
@@ -428,9 +432,7 @@ verify_root(const ApmEcKey *key, const ApmDigest *root, const ApmSignature *sign
 	if (place->used && memcmp(&place->digest, &digest, sizeof(digest)) == 0)
 		return APM_OK;
 
-	status = origin_message(root, &message);
-	if (status == APM_OK)
-		status = apm_verify_signature(key, &message, signature);
+	status = apm_verify_signature(key, message, signature);
 	if (status == APM_OK)
 	{
 		place->used = true;
@@ -443,10 +445,13 @@ ApmStatus
 apm_origin_verify(const ApmEcKey *key, const ApmDigest *leaf, const ApmOriginProof *proof)
 {
 	ApmDigest root;
+	ApmDigest message;
 	ApmStatus status;
 
 	status = apm_merkle_root_from_path(leaf, proof->index, proof->size, &proof->path, &root);
-	return status == APM_OK ? verify_root(key, &root, &proof->signature) : status;
+	if (status == APM_OK)
+		status = origin_message(&root, proof->size, &message);
+	return status == APM_OK ? verify_message(key, &message, &proof->signature) : status;
 }
 
 void

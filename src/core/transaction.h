@@ -133,8 +133,8 @@ extern ApmStatus apm_transaction_leaf(const uint8_t nonce[APM_NONCE_LEN], ApmSli
 extern void apm_transaction_tid(uint64_t time_us, const ApmDigest *leaf, ApmUuid *out);
 
 /*
- * The origin's proof: signature over
- * SHA-256("apm origin\0" || root) where root is the RFC 6962 root over the statement's leaves.
+ * The origin's proof: signature over SHA-256("apm origin\0" || u32 size || root) where root is the
+ * RFC 6962 root over the statement's leaves, which are so many.
  */
 typedef struct ApmOriginProof
 {
@@ -146,9 +146,10 @@ typedef struct ApmOriginProof
 
 extern void apm_origin_proof_encode(const ApmOriginProof *proof, ApmBuf *out);
 extern ApmStatus apm_origin_proof_decode(ApmSlice in, ApmOriginProof *out);
-extern ApmStatus apm_origin_sign(const ApmEcKey *key, const ApmDigest *root, ApmSignature *out);
+extern ApmStatus apm_origin_sign(const ApmEcKey *key, const ApmDigest *root, uint32_t size,
+								 ApmSignature *out);
 /*
- * Verifies; remembers the last few (key, root, signature) that were good in a small
+ * Verifies; remembers the last few (key, size, root, signature) that were good in a small
  * cache of the process, so that the records of one statement cost one verification.
  */
 extern ApmStatus apm_origin_verify(const ApmEcKey *key, const ApmDigest *leaf, const ApmOriginProof *proof);

@@ -117,7 +117,7 @@ sample_sign(const ApmEcKey *key, const ApmTransaction *tx, ApmBuf *out)
 	CHECK_OK(apm_transaction_encode(tx, &body));
 	s.transaction = APM_SLICE(body.data, body.len);
 	CHECK_OK(apm_transaction_leaf(s.nonce, s.transaction, &leaf));
-	CHECK_OK(apm_origin_sign(key, &leaf, &p.signature));
+	CHECK_OK(apm_origin_sign(key, &leaf, 1, &p.signature));
 	p.size = 1;
 	apm_origin_proof_encode(&p, &proof);
 	s.proof = APM_SLICE(proof.data, proof.len);

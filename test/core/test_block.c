@@ -10,7 +10,7 @@
  *			  + struct.pack('>QI', 1700000000123456, 16) + b'\6'*32
  *			  + struct.pack('>Q', 0x0123456789abcdef))
  *	hash = hashlib.sha256(hashlib.sha256(header).digest()).digest()
- *	refused = hashlib.sha256(b'\0apm refused' + b'\x11'*16 + b'\x22'*32
+ *	refused = hashlib.sha256(b'\0apm refused' + b'\x11'*16 + b'\2' + b'\x22'*32
  *							 + struct.pack('>H', 6)).digest()
  */
 #include "core/block.h"
@@ -62,7 +62,7 @@ test_known_answer(void)
 	e.rule = APM_RULE_PATIENT;
 	CHECK_OK(apm_entry_hash(&e, &digest));
 	CHECK_HEX(digest.bytes, APM_DIGEST_LEN,
-			  "633a48d21af682d5d746d6c45c9703ed302cd20a1dc6b8ae6c51a6beadb21127");
+			  "f5bc94cc86d4fb328d3a066ec2764cb502993547f3bc22c827184ba08c12db41");
 }
 
 /* What is decoded encodes to the same bytes, whatever bit was changed; other lengths are refused. */
@@ -220,7 +220,7 @@ test_signature(void)
 	CHECK_OK(apm_block_verify(node, &hash, &sig));
 	CHECK_STATUS(apm_block_verify(other, &hash, &sig), APM_ERR_VERIFY);
 	CHECK_STATUS(apm_block_verify(node, &another, &sig), APM_ERR_VERIFY);
-	CHECK_OK(apm_origin_sign(node, &hash, &sig));
+	CHECK_OK(apm_origin_sign(node, &hash, 1, &sig));
 	CHECK_STATUS(apm_block_verify(node, &hash, &sig), APM_ERR_VERIFY);
 	apm_ec_free(node);
 	apm_ec_free(other);

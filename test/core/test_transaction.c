@@ -247,7 +247,7 @@ check_statement(const ApmEcKey *key, const ApmDigest *leaves, uint32_t n)
 
 	memset(&proof, 0, sizeof(proof));
 	CHECK_OK(apm_merkle_all_paths(leaves, n, paths, &root));
-	CHECK_OK(apm_origin_sign(key, &root, &proof.signature));
+	CHECK_OK(apm_origin_sign(key, &root, n, &proof.signature));
 	proof.size = n;
 	for (uint32_t i = 0; i < n; i++)
 	{
@@ -260,6 +260,8 @@ check_statement(const ApmEcKey *key, const ApmDigest *leaves, uint32_t n)
 		CHECK_OK(apm_origin_proof_decode(APM_SLICE(buf.data, buf.len), &back));
 		CHECK_OK(apm_origin_verify(key, &leaves[i], &back));
 		CHECK_STATUS(apm_origin_verify(key, &leaves[(i + 1) % 40], &back), APM_ERR_VERIFY);
+		back.size++;
+		CHECK_STATUS(apm_origin_verify(key, &leaves[i], &back), APM_ERR_VERIFY);
 		CHECK_STATUS(apm_origin_proof_decode(APM_SLICE(buf.data, buf.len - 1), &back), APM_ERR_FORMAT);
 		apm_buf_reset(&buf);
 	}
@@ -331,7 +333,7 @@ test_remembered_signatures(void)
 
 	memset(&proof, 0, sizeof(proof));
 	proof.size = 1;
-	CHECK_OK(apm_origin_sign(key, &leaf, &proof.signature));
+	CHECK_OK(apm_origin_sign(key, &leaf, 1, &proof.signature));
 	CHECK_STATUS(apm_origin_verify(other, &leaf, &proof), APM_ERR_VERIFY);
 	CHECK_OK(apm_origin_verify(key, &leaf, &proof));
 	CHECK_OK(apm_origin_verify(key, &leaf, &proof));

@@ -75,7 +75,7 @@ sign(const Order *order, ApmBuf *out, ApmUuid *tid)
 	apm_transaction_tid(spoilt(order, "template") ? 0 : order->tx.time_us, &leaf, tid);
 	if (spoilt(order, "signature"))
 		apm_check(apm_ec_generate(&stranger), "make a key");
-	apm_check(apm_origin_sign(stranger != NULL ? stranger : apm_key_signer(APM_SIGN_ORIGIN), &leaf,
+	apm_check(apm_origin_sign(stranger != NULL ? stranger : apm_key_signer(APM_SIGN_ORIGIN), &leaf, 1,
 							  &proof.signature),
 			  "sign a transaction");
 	apm_ec_free(stranger);

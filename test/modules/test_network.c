@@ -70,7 +70,7 @@ test_strangers_record(PG_FUNCTION_ARGS)
 	parts.transaction = APM_SLICE(body.data, body.len);
 	apm_check(apm_transaction_leaf(parts.nonce, parts.transaction, &leaf), "hash for the test");
 	apm_check(apm_ec_generate(&key), "make a key");
-	apm_check(apm_origin_sign(key, &leaf, &proof.signature), "sign for the test");
+	apm_check(apm_origin_sign(key, &leaf, proof.size, &proof.signature), "sign for the test");
 	apm_origin_proof_encode(&proof, &encoded_proof);
 	parts.proof = APM_SLICE(encoded_proof.data, encoded_proof.len);
 	apm_signed_encode(&parts, &plain);

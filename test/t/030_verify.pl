@@ -81,7 +81,7 @@ finds('UPDATE apm.block SET hash = ' . flip('hash', 3) . ' WHERE height = 1', 'b
 finds('UPDATE apm.block SET signature = ' . flip('signature', 9) . ' WHERE height = 1',
 	'block: rule "signature"', 'a changed signature');
 finds('UPDATE apm.block SET height = 7 WHERE height = 1', 'block: there is none', 'a changed height');
-finds('UPDATE apm.block SET height = 1 WHERE height = 2', 'block: there (are two|is none)', 'two of a height');
+finds('UPDATE apm.block SET height = 1 WHERE height = 2', 'block: (there (are two|is none)|rule "height")', 'two of a height');
 finds('DELETE FROM apm.block WHERE height = 1', 'block: there is none', 'a missing block');
 finds('DELETE FROM apm.block WHERE height = 0', 'block: there is none', 'a missing genesis');
 finds('DELETE FROM apm.block', 'apm.tip: |block: ', 'no block at all');
@@ -161,6 +161,66 @@ finds(q(UPDATE apm.ledger_record SET superseded_by = NULL), 'apm.ledger_record: 
 finds(q(DELETE FROM apm.ledger_record WHERE apid = 'p2'), 'apm.ledger_record: ', 'a missing record');
 finds(q(INSERT INTO apm.ledger_record SELECT gen_random_uuid(), apid, tid, height, position, leaf FROM apm.ledger_record LIMIT 1),
 	'apm.ledger_record: it says more', 'a record too many');
+
+# --- each byte and each bit of a number: what apm_verify() does not find, of changes made one at a time
+sql(q(
+	CREATE FUNCTION unfound(tab text, col text, type text, cond text) RETURNS text LANGUAGE plpgsql AS $$
+	DECLARE
+		target record;
+		missed text := '';
+		steps integer;
+		change text;
+	BEGIN
+		FOR target IN EXECUTE format('SELECT ctid, octet_length(%I::%s) AS len FROM apm.%I WHERE %s', col,
+			CASE type WHEN 'bytea' THEN 'bytea' ELSE 'text' END, tab, cond)
+		LOOP
+			steps := CASE type WHEN 'bytea' THEN target.len WHEN 'smallint' THEN 16 WHEN 'integer' THEN 32 ELSE 64 END;
+			FOR i IN 0 .. steps - 1 LOOP
+				change := CASE type WHEN 'bytea' THEN format('set_byte(%1$I, %2$s, get_byte(%1$I, %2$s) # (1 << (%2$s %% 8)))', col, i)
+					ELSE format('%I # %L::%s', col, trunc(2 ^ i::numeric - CASE WHEN i = steps - 1 THEN 2 ^ steps::numeric ELSE 0 END), type) END;
+				BEGIN
+					EXECUTE format('UPDATE apm.%I SET %I = %s WHERE ctid = %L', tab, col, change, target.ctid);
+					IF (SELECT ok FROM apm_verify()) THEN
+						missed := missed || format(' %s.%s:%s', tab, col, i);
+					END IF;
+					RAISE EXCEPTION USING ERRCODE = 'UND00';
+				EXCEPTION WHEN SQLSTATE 'UND00' OR check_violation OR unique_violation THEN
+					NULL;
+				END;
+			END LOOP;
+		END LOOP;
+		RETURN missed;
+	END $$;));
+my @columns = (
+	[ 'block', 'bytea', 'height = 2', qw(hash header signature) ], [ 'block', 'bigint', 'height = 2', 'height' ],
+	[ 'leaf', 'bytea', 'rule IN (0, 4)', 'leaf' ], [ 'leaf', 'smallint', 'true', qw(kind rule) ], [ 'leaf', 'integer', 'position = 1', 'position' ],
+	[ 'body', 'bytea', q(tid IN (SELECT tid FROM apm.ledger_record WHERE height = (SELECT max(height) FROM apm.ledger_record))), qw(nonce transaction proof) ],
+	[ 'tip', 'bytea', 'true', qw(hash frontier) ], [ 'tip', 'bigint', 'true', 'height' ], [ 'chain', 'bytea', 'true', qw(chain node origin) ],
+	[ 'member', 'bytea', 'true', qw(id spki) ], [ 'member', 'smallint', 'true', 'member' ], [ 'member', 'bigint', 'true', 'height' ],
+	[ 'policy', 'smallint', 'true', 'key' ], [ 'policy', 'bigint', 'true', qw(value height) ],
+	[ 'ledger_patient', 'bytea', q(apid IN ('p1', 'p3')), qw(origin profile) ], [ 'ledger_patient', 'integer', q(apid IN ('p1', 'p3')), qw(version position) ],
+	[ 'ledger_patient', 'bigint', q(apid IN ('p1', 'p3')), qw(height changed_height) ],
+	[ 'ledger_record', 'bytea', q(apid IN ('p1', 'p2')), 'leaf' ], [ 'ledger_record', 'bigint', q(apid IN ('p1', 'p2')), 'height' ],
+	[ 'ledger_record', 'integer', q(apid IN ('p1', 'p2')), 'position' ]);
+# the records of one statement share a signature: their proofs have paths
+sql('CREATE ROLE doctor; GRANT apm_clinician, apm_registrar TO doctor');
+query($node, 'clinic', q(SELECT apm_register_patient('AF89XI96FD24', '{"Firstname": "Ahmed", "Lastname": "Ali"}')), 'doctor');
+query($node, 'clinic', q(INSERT INTO apm.patient_record (pid, record) SELECT 'AF89XI96FD24', '{"Temperature": 38}' FROM generate_series(1, 3)), 'doctor');
+wait_for($node, 'clinic', 'SELECT count(*) = 3 FROM apm.ledger_record AS r WHERE height = (SELECT max(height) FROM apm.ledger_record)', 'three records in one statement');
+my $off = join('', map { "ALTER TABLE apm.$_ DISABLE TRIGGER ALL;" } qw(block leaf body tip member policy ledger_patient ledger_record chain));
+foreach my $set (@columns)
+{
+	my ($table, $type, $where, @names) = @$set;
+
+	is(sql("BEGIN; $off SELECT unfound('$table', '$_', '$type', \$q\$$where\$q\$); ROLLBACK"), '', "every change of $table.$_ is found") foreach @names;
+}
+finds(q(UPDATE apm.body SET proof = set_byte(proof, 73, 4) WHERE get_byte(proof, 73) = 3 AND get_byte(proof, 69) = 0),
+	'leaf: the verdict', 'a statement of three said to have had four');
+foreach my $column (qw(origin profile))
+{
+	finds("UPDATE apm.ledger_patient SET $column = substring($column, 2) WHERE apid = 'p3'", '(apm.ledger_patient|leaf|block): ', "a patient's $column cut short");
+}
+finds('UPDATE apm.member SET spki = substring(spki, 2)', '(apm.member|block|leaf): ', q(a member's key cut short));
 
 # --- the place of the first fault
 is( sql(q(BEGIN; ALTER TABLE apm.body DISABLE TRIGGER ALL;
