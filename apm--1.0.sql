@@ -637,13 +637,16 @@ CREATE VIEW apm.patient_record AS
 	SELECT NULL::text AS pid, NULL::jsonb AS record, NULL::uuid AS rid WHERE false;
 COMMENT ON VIEW apm.patient_record IS 'INSERT (pid, record) stores records; they are read with apm_fetch()';
 
-CREATE FUNCTION apm.record_insert() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'apm_record_insert';
+CREATE FUNCTION apm.record_insert() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_record_insert';
 COMMENT ON FUNCTION apm.record_insert() IS 'collects the rows inserted into apm.patient_record';
 REVOKE ALL ON FUNCTION apm.record_insert() FROM PUBLIC;
-CREATE FUNCTION apm.record_flush() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'apm_record_flush';
+CREATE FUNCTION apm.record_flush() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_record_flush';
 COMMENT ON FUNCTION apm.record_flush() IS 'encrypts and queues the rows inserted into apm.patient_record';
 REVOKE ALL ON FUNCTION apm.record_flush() FROM PUBLIC;
-CREATE FUNCTION apm.record_refuse() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'apm_record_refuse';
+CREATE FUNCTION apm.record_refuse() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_record_refuse';
 COMMENT ON FUNCTION apm.record_refuse() IS 'refuses UPDATE and DELETE on apm.patient_record';
 REVOKE ALL ON FUNCTION apm.record_refuse() FROM PUBLIC;
 
@@ -693,6 +696,21 @@ GRANT EXECUTE ON FUNCTION @extschema@.apm_jwe(bytea) TO apm_admin, apm_auditor;
 
 -- to watch it ----------------------------------------------------------------
 
+-- The hash that a header has, by pgcrypto and not by our code.  pgcrypto is in a schema of the
+-- administrator's choice, which is looked up: a name that the search_path finds could be anybody's.
+DO LANGUAGE plpgsql $hash$
+BEGIN
+	EXECUTE (SELECT pg_catalog.format('CREATE FUNCTION apm.header_hash(header bytea) RETURNS bytea '
+			'LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE '
+			'RETURN %1$I.digest(%1$I.digest(header, ''sha256''), ''sha256'')', n.nspname)
+		FROM pg_catalog.pg_extension AS e JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace
+		WHERE e.extname = 'pgcrypto');
+END
+$hash$;
+COMMENT ON FUNCTION apm.header_hash(bytea) IS 'the hash of a block with that header, computed by pgcrypto';
+REVOKE ALL ON FUNCTION apm.header_hash(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION apm.header_hash(bytea) TO apm_admin, apm_auditor;
+
 -- The fields of a header, by their places in it (src/core/block.h).
 CREATE VIEW apm.block_info AS
 	SELECT b.height,
@@ -704,9 +722,10 @@ CREATE VIEW apm.block_info AS
 			* interval '1 microsecond' AS block_time,
 		('x' || encode(substring(b.header FROM 183 FOR 4), 'hex'))::bit(32)::integer AS difficulty,
 		encode(substring(b.header FROM 187 FOR 32), 'hex') AS node,
-		b.stored_at
+		b.stored_at,
+		apm.header_hash(b.header) = b.hash AS hash_fits
 	FROM ONLY apm.block AS b;
-COMMENT ON VIEW apm.block_info IS 'the blocks, with the fields of their headers';
+COMMENT ON VIEW apm.block_info IS 'the blocks, with the fields of their headers; hash_fits is computed by pgcrypto';
 REVOKE ALL ON apm.block_info FROM PUBLIC;
 GRANT SELECT ON apm.block_info TO apm_admin, apm_auditor;
 
@@ -749,3 +768,30 @@ COMMENT ON VIEW apm.status IS
 	'one row a worker: its state, last turn and last error, what waits for it, the tip of the chain, why the node refuses';
 REVOKE ALL ON apm.status FROM PUBLIC;
 GRANT SELECT ON apm.status TO apm_admin, apm_auditor;
+
+-- ---------------------------------------------------------------------------
+-- What stands beside a table says whose it is.
+-- ---------------------------------------------------------------------------
+DO LANGUAGE plpgsql $comments$
+DECLARE
+	beside pg_catalog.record;
+BEGIN
+	FOR beside IN
+		SELECT s.relname, t.relname AS owner FROM pg_catalog.pg_class AS s
+			JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+				AND d.objid = s.oid AND d.deptype = 'i'
+			JOIN pg_catalog.pg_class AS t ON t.oid = d.refobjid
+		WHERE s.relkind = 'S' AND s.relnamespace = 'apm'::pg_catalog.regnamespace
+	LOOP
+		EXECUTE pg_catalog.format('COMMENT ON SEQUENCE apm.%I IS %L', beside.relname,
+			pg_catalog.format('numbers the rows of apm.%s in the order of their arrival', beside.owner));
+	END LOOP;
+	FOR beside IN
+		SELECT g.tgname, t.relname AS owner, pg_catalog.obj_description(g.tgfoid, 'pg_proc') AS does
+		FROM pg_catalog.pg_trigger AS g JOIN pg_catalog.pg_class AS t ON t.oid = g.tgrelid
+		WHERE NOT g.tgisinternal AND t.relnamespace = 'apm'::pg_catalog.regnamespace
+	LOOP
+		EXECUTE pg_catalog.format('COMMENT ON TRIGGER %I ON apm.%I IS %L', beside.tgname, beside.owner, beside.does);
+	END LOOP;
+END
+$comments$;

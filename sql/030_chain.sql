@@ -31,6 +31,9 @@ SELECT apm_setup();
 SELECT position, kind, verdict, rule FROM apm.ledger WHERE height = 0 ORDER BY position;
 SELECT height, transactions, previous = repeat('0', 64) AS first FROM apm.block_info WHERE height = 0;
 SELECT ok, height, position, fault FROM apm_verify(0, 0);
+SELECT ok, height, fault FROM apm_verify(0, 1);
+SELECT ok, height, fault FROM apm_verify(7);
+SELECT hash_fits, apm.header_hash('\x00') = decode(hash, 'hex') AS any_header FROM apm.block_info;
 SELECT count(*) FILTER (WHERE member = 1) AS nodes, count(*) FILTER (WHERE member = 2) AS origins FROM apm.member;
 SELECT relation::regclass FROM apm.cloud_target;
 

@@ -254,24 +254,29 @@ begin_walk(ApmWalk *walk)
 	walk->tip_height = apm_row_int8(0, 1);
 	walk->tip_hash = apm_slice_copy(walk->context, apm_row_bytea(0, 2));
 	walk->tip_frontier = apm_slice_copy(walk->context, apm_row_bytea(0, 3));
-	if (walk->to < 0 || walk->to > walk->tip_height)
-		walk->to = walk->tip_height;
+	if (walk->to < 0)
+		walk->to = Max(walk->tip_height, walk->from);
 	return true;
 }
 
 static void
 verify(ApmWalk *walk)
 {
+	int64 wanted;
 	bool to_tip;
 
 	if (!begin_walk(walk))
 		return;
+	wanted = walk->to;
+	walk->to = Min(walk->to, walk->tip_height);
 	to_tip = walk->to == walk->tip_height;
 	apm_verify_begin_profiles(walk);
 	if (!verify_blocks(walk) || (to_tip && !verify_tip(walk)))
 		return;
-	if (to_tip && walk->from == 0)
-		(void) apm_verify_totals(walk);
+	if (to_tip && walk->from == 0 && !apm_verify_totals(walk))
+		return;
+	if (wanted > walk->tip_height)
+		(void) apm_walk_fault(walk, walk->tip_height + 1, -1, "the chain ends before this block");
 }
 
 /* Is this error what a damaged ledger, or damaged storage, raises? */
