@@ -5,7 +5,8 @@
  * At PostgreSQL's default settings the log holds the statement of every command that
  * fails or is cancelled, a COPY's line in CONTEXT, a JSON document or a unique key in
  * DETAIL, and, after a process was killed, what it was running.  In the databases of
- * apm.databases all of these are kept out of the log; the client still gets its DETAIL
+ * apm.databases, and in sessions that have called us elsewhere, all of these are kept out of
+ * the log; the client still gets its DETAIL
  * and CONTEXT.  The primary message stays, and so does what the operator asks to have
  * logged by log_statement or log_min_duration_statement.  The failed statement is also taken
  * out of pg_stat_activity, which would show it until the session's next one.
@@ -32,6 +33,7 @@
 #define HIDDEN_STATEMENT "(a statement of apm)"
 
 static emit_log_hook_type previous_hook = NULL;
+static bool called_us = false; /* this session has called us, whatever its database */
 
 static bool
 name_is_listed(const char *database)
@@ -50,10 +52,12 @@ name_is_listed(const char *database)
 	return false;
 }
 
-/* Does this process work in a database that the setting names? */
+/* Does this process work with us, or in a database that the setting names? */
 static bool
 is_ours(void)
 {
+	if (called_us)
+		return true;
 	if (apm_databases == NULL || apm_databases[0] == '\0')
 		return false;
 	if (MyProcPort != NULL)
@@ -147,6 +151,7 @@ apm_hide_statement(void)
 	static TimestampTz hidden = 0;
 	TimestampTz statement = GetCurrentStatementStartTimestamp();
 
+	called_us = true;
 	if (hidden == statement)
 		return;
 	hidden = statement;

@@ -87,6 +87,12 @@ my $seen = "SELECT query FROM pg_stat_activity WHERE pid = pg_backend_pid()";
 is($node->safe_psql('clinic', "SELECT query FROM (SELECT test_hide() OFFSET 0) AS h, LATERAL ($seen) AS s, (SELECT '$canary') AS c"),
 	'(a statement of apm)', 'a running statement that called us is hidden');
 
+# --- where the setting does not name the database, from the first call of ours on
+$node->safe_psql('control', "CREATE FUNCTION test_hide() RETURNS void LANGUAGE c AS '$library'");
+my (undef, $log) = try_statement('control', "SELECT test_hide(); SELECT 1/0, '$canary'");
+like($log, qr/division by zero/, 'control: after a call of ours an error is logged');
+unlike($log, qr/$canary/, 'control: its value is not any more');
+
 # --- kill -9: the postmaster says with what the process was busy
 foreach my $database ('control', 'clinic')
 {
