@@ -47,10 +47,12 @@ record_fault(const ApmPlace *place, const char *fault)
 {
 	char *rid = DatumGetCString(DirectFunctionCall1(uuid_out, apm_uuid_datum(&place->rid)));
 
-	ereport(ERROR,
-			(errcode(ERRCODE_APM_TAMPERED), errmsg("record %s does not match the ledger", rid),
-			 errdetail("What the cloud holds for it %s.", fault),
-			 errhint("No record of the patient is given out. The operator of the cloud must be asked.")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_APM_TAMPERED), errmsg("record %s does not match the ledger", rid),
+		 errdetail("What the cloud holds for it %s.", fault),
+		 errhint("No record of the patient is given out. The operator of the cloud must be asked, unless an "
+				 "older key \"apm-envelope\" was removed here.")));
 }
 
 /* The transaction in what the cloud sent for a place, if it is the one that the ledger lists there. */

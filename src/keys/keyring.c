@@ -324,7 +324,12 @@ missing_hint(const ApmKeyKind *kind, uint32 generation)
 						apm_key_file_name(kind, generation == 0 ? 1 : generation));
 	if (apm_key_directory == NULL || apm_key_directory[0] == '\0')
 		return "The setting apm.key_directory says where keys are; it is not set.";
-	return "SELECT apm_keygen() makes the keys that are missing in apm.key_directory.";
+	if (generation != 0)
+		return psprintf(
+			"Put its file \"%s\" back into apm.key_directory: nothing else opens what it protects.",
+			apm_key_file_name(kind, generation));
+	return "SELECT apm_keygen() makes keys that never existed; one that was here must come back from its "
+		   "backup into apm.key_directory.";
 }
 
 static void

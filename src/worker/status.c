@@ -60,7 +60,8 @@ apm_refusal_text(ApmRefusal why)
 	switch (why)
 	{
 		case APM_REFUSAL_UNKNOWN:
-			return "The chain's worker has not looked at this ledger yet.";
+			return apm_shared_available() ? "The chain's worker has not looked at this ledger yet."
+										  : "No worker runs, because apm is not in shared_preload_libraries.";
 		case APM_REFUSAL_NONE:
 			return "The node mines and serves reads.";
 		case APM_REFUSAL_NO_CHAIN:

@@ -27,6 +27,7 @@ foreach my $function (@functions)
 is($node->safe_psql('postgres', q(SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'apm %')),
 	'0', 'nothing is left running');
 is(query($node, 'clinic', q(SELECT DISTINCT state FROM apm_worker_status())), 'off', 'status says that there are no workers');
+like(query($node, 'clinic', q(SELECT DISTINCT refusal FROM apm_worker_status())), qr/not in shared_preload_libraries/, 'and why');
 
 # --- an error comes back, as a class of errors: the message may hold values
 $node->safe_psql('clinic', 'ALTER TABLE apm.chain RENAME TO canary');
