@@ -523,7 +523,7 @@ BEGIN
 			guarded, pg_catalog.format('%s_append_only', guarded), pg_catalog.format('%s_no_change', guarded));
 	END LOOP;
 	FOREACH guarded IN ARRAY ARRAY['chain', 'tip', 'member', 'policy', 'ledger_patient', 'ledger_record',
-		'submission', 'queue', 'pool', 'candidate', 'final_queue', 'outbox']
+		'submission', 'queue', 'pool', 'candidate', 'final_queue', 'outbox', 'waiting', 'final_transaction', 'load_notice']
 	LOOP
 		EXECUTE pg_catalog.format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON apm.%I '
 			'FOR EACH STATEMENT EXECUTE FUNCTION apm.guard_notice()', pg_catalog.format('%s_noticed', guarded), guarded);

@@ -15,6 +15,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "apm_errors.h"
 #include "apm_sql.h"
 
 static bool only_reading = false;
@@ -63,6 +64,15 @@ uint64
 apm_run(ApmStatement *statement, const Datum *args)
 {
 	return execute(statement, args, NULL, false, 0);
+}
+
+void
+apm_run_whole(ApmStatement *statement, const Datum *args, uint64 rows)
+{
+	if (execute(statement, args, NULL, false, 0) != rows)
+		ereport(ERROR,
+				(errcode(ERRCODE_APM_LEDGER_GUARD), errmsg("rows of apm were not written as they were given"),
+				 errhint("A rule or a trigger that somebody has given to a table of apm takes them away.")));
 }
 
 uint64

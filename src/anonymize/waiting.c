@@ -151,7 +151,7 @@ apm_waiting_put(const ApmActing *who, const ApmWaiting *rows, int n)
 	args[2] = apm_bytea_array(sealed, n);
 	args[3] = apm_text_array(why, n);
 	args[4] = apm_time_array(since, n);
-	apm_run(&put, args);
+	apm_run_whole(&put, args, (uint64) n);
 }
 
 /* Records that leave, their Tids, and those that go on waiting. */

@@ -66,7 +66,7 @@ apm_final_put(const ApmNewBlock *block)
 	args[0] = Int64GetDatum((int64) block->header.height);
 	args[1] = apm_bytea_datum(APM_SLICE(sealed.data, sealed.len));
 	args[2] = apm_time_array(block->received, block->n);
-	apm_run(&put, args);
+	apm_run_whole(&put, args, 1);
 	apm_buf_reset(&plain);
 	apm_buf_reset(&sealed);
 	apm_wake_at_commit(APM_WORKER_NETWORK);

@@ -76,6 +76,9 @@ static const ApmGuard guards[] = {
 	WATCHED("candidate"),
 	WATCHED("final_queue"),
 	WATCHED("outbox"),
+	WATCHED("waiting"),
+	WATCHED("final_transaction"),
+	WATCHED("load_notice"),
 };
 
 static bool
@@ -220,6 +223,7 @@ find_guards(void)
 			" JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = c.oid AND t.tgname = g.tgname AND t.tgtype = g.tgtype"
 			" AND t.tgqual IS NULL AND t.tgattr::pg_catalog.text = '' AND NOT t.tgisinternal"
 			" JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid AND p.pronamespace = n.oid AND p.prosrc = g.prosrc"
+			" AND p.probin = '$libdir/apm'"
 			" JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang AND l.lanname = 'c'",
 		.nargs = 4,
 		.types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT2ARRAYOID},
@@ -228,6 +232,31 @@ find_guards(void)
 
 	guard_arrays(args);
 	return apm_run(&get, args);
+}
+
+/*
+ * Is there a way around the guards of a table?  A rule puts something else in the place of a
+ * statement.  Written through a parent or a subscription, a table's statement triggers do not fire.  Row
+ * security hides rows.
+ */
+static bool
+has_bypass(void)
+{
+	static ApmStatement get = {
+		.sql = "SELECT FROM unnest($1) AS g (tab)"
+			   " JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'apm'"
+			   " JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = g.tab"
+			   " WHERE c.relkind <> 'r' OR c.relrowsecurity"
+			   " OR EXISTS (SELECT FROM pg_catalog.pg_rewrite AS r WHERE r.ev_class = c.oid)"
+			   " OR EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = c.oid)"
+			   " OR EXISTS (SELECT FROM pg_catalog.pg_subscription_rel AS s WHERE s.srrelid = c.oid)",
+		.nargs = 1,
+		.types = {TEXTARRAYOID},
+	};
+	Datum args[4];
+
+	guard_arrays(args);
+	return apm_run(&get, args) > 0;
 }
 
 bool
@@ -240,7 +269,7 @@ apm_guards_stand(void)
 		if (!apm_row_bool(row, 3))
 			return false;
 	}
-	return rows == lengthof(guards);
+	return rows == lengthof(guards) && !has_bypass();
 }
 
 /* ALTER TABLE takes no parameters; these names are from our own table. */
@@ -286,6 +315,11 @@ apm_guards_restore(void)
 		asleep[2 * n + 1] = TextDatumGetCString(apm_text_datum(apm_row_text(row, 2)));
 		n++;
 	}
+	if (has_bypass())
+		ereport(ERROR, (errcode(ERRCODE_APM_LEDGER_GUARD),
+						errmsg("a table of the ledger can be written past its guards"),
+						errhint("Drop the rule, row security, parent table or subscription that somebody has "
+								"given to a table of apm.")));
 	for (int i = 0; i < n; i++)
 		enable_always(asleep[2 * i], asleep[2 * i + 1]);
 	return n;

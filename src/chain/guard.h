@@ -24,7 +24,7 @@ extern void apm_guard_note(Relation relation);
 /* Raises AP006 for a row or statement that breaks a rule of the ledger; CONSTRAINT is table_rule. */
 extern void apm_guard_refuse(Relation relation, const char *rule, const char *detail) pg_attribute_noreturn();
 
-/* Does every guard stand, ENABLE ALWAYS, as it was created?  Expects SPI and apm_privileged. */
+/* Does every guard stand, ENABLE ALWAYS, as it was created, and none can be passed by?  Expects SPI and apm_privileged. */
 extern bool apm_guards_stand(void);
 
 /*

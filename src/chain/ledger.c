@@ -97,7 +97,7 @@ append_block(const ApmNewBlock *block)
 		apm_bytea_datum(APM_SLICE(block->signature.bytes, APM_SIGNATURE_LEN)),
 	};
 
-	apm_run(&put, args);
+	apm_run_whole(&put, args, 1);
 }
 
 static void
@@ -131,7 +131,7 @@ append_leaves(const ApmNewBlock *block)
 	args[3] = apm_int2_array(kinds, block->n);
 	args[4] = apm_int2_array(rules, block->n);
 	args[5] = apm_digest_array(leaves, block->n);
-	apm_run(&put, args);
+	apm_run_whole(&put, args, (uint64) block->n);
 }
 
 static void
@@ -169,7 +169,7 @@ append_bodies(const ApmNewBlock *block)
 	args[1] = apm_bytea_array(nonces, n);
 	args[2] = apm_bytea_array(transactions, n);
 	args[3] = apm_bytea_array(proofs, n);
-	apm_run(&put, args);
+	apm_run_whole(&put, args, (uint64) n);
 }
 
 /* Is entry i a valid transaction of this kind? */
@@ -269,7 +269,7 @@ derive_records(const ApmNewBlock *block)
 	args[3] = apm_text_array(c.apids, c.n);
 	args[4] = apm_uuid_array(c.tids, c.n);
 	args[5] = apm_digest_array(c.digests, c.n);
-	apm_run(&added, args);
+	apm_run_whole(&added, args, (uint64) c.n);
 }
 
 static void
@@ -298,7 +298,7 @@ derive_amendments(const ApmNewBlock *block)
 	{
 		Datum args[] = {apm_uuid_array(c.rids, c.n), apm_uuid_array(c.amends, c.n)};
 
-		apm_run(&superseded, args);
+		apm_run_whole(&superseded, args, (uint64) c.n);
 	}
 }
 
@@ -321,7 +321,7 @@ derive_member(const ApmMembershipFields *fields, uint64 height)
 	args[1] = Int16GetDatum(fields->member);
 	args[2] = apm_bytea_datum(APM_SLICE(fields->spki, APM_SPKI_LEN));
 	args[3] = Int64GetDatum((int64) height);
-	apm_run(&put, args);
+	apm_run_whole(&put, args, 1);
 }
 
 static void
@@ -346,7 +346,7 @@ derive_policies(const ApmContractFields *fields, uint64 height)
 	args[0] = Int64GetDatum((int64) height);
 	args[1] = apm_int2_array(keys, fields->count);
 	args[2] = apm_int8_array(values, fields->count);
-	apm_run(&put, args);
+	apm_run_whole(&put, args, (uint64) fields->count);
 }
 
 /* Members and policies are few and change in the genesis block only. */
@@ -382,7 +382,7 @@ move_tip(const ApmNewBlock *block)
 	args[0] = Int64GetDatum((int64) block->header.height);
 	args[1] = apm_digest_datum(&block->hash);
 	args[2] = apm_bytea_datum(APM_SLICE(encoded.data, encoded.len));
-	apm_run(&put, args);
+	apm_run_whole(&put, args, 1);
 }
 
 /*

@@ -171,7 +171,7 @@ put_candidate(const ApmNewBlock *block)
 	args[1] = apm_digest_datum(&block->hash);
 	args[2] = apm_bytea_datum(APM_SLICE(block->encoded, APM_HEADER_LEN));
 	args[3] = apm_bytea_datum(APM_SLICE(entries.data, entries.len));
-	apm_run(&put, args);
+	apm_run_whole(&put, args, 1);
 }
 
 /* Step 3, in the caller's transaction. */

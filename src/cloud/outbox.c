@@ -65,7 +65,7 @@ apm_outbox_full(int more)
 {
 	static ApmDepth depth = {
 		.newest = {"SELECT last_value FROM apm.outbox_id_seq", 0, {0}, NULL},
-		.count = {"SELECT pg_catalog.count(*) FROM (SELECT FROM apm.outbox LIMIT $1) AS bounded",
+		.count = {"SELECT pg_catalog.count(*) FROM (SELECT FROM ONLY apm.outbox LIMIT $1) AS bounded",
 				  1,
 				  {INT8OID},
 				  NULL},

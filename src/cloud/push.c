@@ -47,7 +47,7 @@ static int
 claim(ApmStoreRow *out, int *wait)
 {
 	static ApmStatement oldest = {
-		"SELECT id, rid, tid, pg_catalog.octet_length(apr) FROM apm.outbox"
+		"SELECT id, rid, tid, pg_catalog.octet_length(apr) FROM ONLY apm.outbox"
 		" WHERE not_before IS NULL OR not_before <= pg_catalog.now()"
 		" ORDER BY id LIMIT $1",
 		1,
@@ -55,7 +55,7 @@ claim(ApmStoreRow *out, int *wait)
 		NULL,
 	};
 	static ApmStatement due = {
-		"SELECT pg_catalog.min(not_before) FROM apm.outbox WHERE not_before IS NOT NULL"
+		"SELECT pg_catalog.min(not_before) FROM ONLY apm.outbox WHERE not_before IS NOT NULL"
 		" AND pg_catalog.isfinite(not_before)",
 		0,
 		{0},
@@ -125,8 +125,8 @@ static void
 record(const ApmStoreRow *rows, int n)
 {
 	static ApmStatement stored = {
-		"WITH gone AS (DELETE FROM apm.outbox WHERE id = ANY ($1) RETURNING tid)"
-		" UPDATE apm.final_transaction AS f SET stored_at = pg_catalog.clock_timestamp()"
+		"WITH gone AS (DELETE FROM ONLY apm.outbox WHERE id = ANY ($1) RETURNING tid)"
+		" UPDATE ONLY apm.final_transaction AS f SET stored_at = pg_catalog.clock_timestamp()"
 		" FROM gone WHERE f.tid = gone.tid",
 		1,
 		{INT8ARRAYOID},
@@ -149,7 +149,7 @@ static bool
 readable(const ApmStoreRow *row)
 {
 	static ApmStatement read = {
-		"SELECT pg_catalog.sha256(apr) FROM apm.outbox WHERE id = $1",
+		"SELECT pg_catalog.sha256(apr) FROM ONLY apm.outbox WHERE id = $1",
 		1,
 		{INT8OID},
 		NULL,
@@ -185,7 +185,7 @@ static void
 blame(const ApmStoreRow *row, int sqlstate, bool movable)
 {
 	static ApmStatement tried = {
-		"UPDATE apm.outbox SET tries = tries + 1, not_before = pg_catalog.now()"
+		"UPDATE ONLY apm.outbox SET tries = tries + 1, not_before = pg_catalog.now()"
 		" + pg_catalog.make_interval(secs => pg_catalog.power(4, tries))"
 		" WHERE id = $1 RETURNING tries",
 		1,
@@ -193,14 +193,14 @@ blame(const ApmStoreRow *row, int sqlstate, bool movable)
 		NULL,
 	};
 	static ApmStatement move = {
-		"WITH gone AS (DELETE FROM apm.outbox WHERE id = $1 RETURNING tid, apr)"
+		"WITH gone AS (DELETE FROM ONLY apm.outbox WHERE id = $1 RETURNING tid, apr)"
 		" INSERT INTO apm.quarantine (stage, tid, reason, content) SELECT 'outbox', tid, $2, apr FROM gone",
 		2,
 		{INT8OID, TEXTOID},
 		NULL,
 	};
 	static ApmStatement leave = {
-		"WITH kept AS (UPDATE apm.outbox SET not_before = 'infinity'"
+		"WITH kept AS (UPDATE ONLY apm.outbox SET not_before = 'infinity'"
 		" WHERE id = $1 RETURNING tid)"
 		" INSERT INTO apm.quarantine (stage, tid, reason, content)"
 		" SELECT 'outbox', tid, $2, ''::pg_catalog.bytea FROM kept",

@@ -142,8 +142,8 @@ fitting(const ApmAsking *asking, int64 *budget)
 	static ApmStatement sizes = {
 		"SELECT coalesce(pg_catalog.octet_length(b.transaction), 0)"
 		" FROM unnest($1) WITH ORDINALITY AS u (rid, place)"
-		" LEFT JOIN apm.ledger_record AS r ON r.rid = u.rid"
-		" LEFT JOIN apm.body AS b ON b.tid = r.tid ORDER BY u.place",
+		" LEFT JOIN ONLY apm.ledger_record AS r ON r.rid = u.rid"
+		" LEFT JOIN ONLY apm.body AS b ON b.tid = r.tid ORDER BY u.place",
 		1,
 		{UUIDARRAYOID},
 		NULL,
@@ -248,7 +248,7 @@ static void
 read_rows(HTAB *awaited, MemoryContext context)
 {
 	static ApmStatement outbox = {
-		"SELECT rid, apr FROM apm.outbox WHERE rid = ANY ($1)",
+		"SELECT rid, apr FROM ONLY apm.outbox WHERE rid = ANY ($1)",
 		1,
 		{UUIDARRAYOID},
 		NULL,

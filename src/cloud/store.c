@@ -202,7 +202,7 @@ open_store(Oid target)
 
 	old = MemoryContextSwitchTo(store.context);
 	store.insert.sql = psprintf("INSERT INTO %s (rid, apid, apr) SELECT o.rid, o.apid, o.apr"
-								" FROM apm.outbox AS o WHERE o.id = ANY ($1)"
+								" FROM ONLY apm.outbox AS o WHERE o.id = ANY ($1)"
 								" AND o.rid <> ALL ($2) ORDER BY o.id"
 								" ON CONFLICT DO NOTHING",
 								name);
@@ -224,7 +224,7 @@ Oid
 apm_store_target(void)
 {
 	static ApmStatement target = {
-		"SELECT coalesce((SELECT relation FROM apm.cloud_target),"
+		"SELECT coalesce((SELECT relation FROM ONLY apm.cloud_target),"
 		" 'apm.cloud_record'::pg_catalog.regclass)::pg_catalog.oid::pg_catalog.int8",
 		0,
 		{0},

@@ -145,7 +145,7 @@ write_staff(const ApmQuery *queries, int n)
 		"INSERT INTO apm.staff (pseudonym, acting, login)"
 		" SELECT DISTINCT u.* FROM unnest($1, $2::pg_catalog.name[], $3::pg_catalog.name[])"
 		" AS u (pseudonym, acting, login)"
-		" WHERE NOT EXISTS (SELECT FROM apm.staff AS s WHERE s.pseudonym = u.pseudonym)",
+		" WHERE NOT EXISTS (SELECT FROM ONLY apm.staff AS s WHERE s.pseudonym = u.pseudonym)",
 		3,
 		{BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID},
 		NULL,
@@ -280,8 +280,8 @@ list_lost(ApmUuid **out)
 	/* one snapshot: no FT is on its way, so the one that would answer was handled or never comes */
 	static ApmStatement lost = {
 		"SELECT u.tid FROM unnest($1) AS u (tid)"
-		" WHERE NOT EXISTS (SELECT FROM apm.final_queue)"
-		" AND NOT EXISTS (SELECT FROM apm.pool AS p WHERE p.tid = u.tid)",
+		" WHERE NOT EXISTS (SELECT FROM ONLY apm.final_queue)"
+		" AND NOT EXISTS (SELECT FROM ONLY apm.pool AS p WHERE p.tid = u.tid)",
 		1,
 		{UUIDARRAYOID},
 		NULL,

@@ -63,7 +63,7 @@ static void
 release_due(void)
 {
 	static ApmStatement release = {
-		"UPDATE apm.queue SET not_before = NULL WHERE not_before <= pg_catalog.now()", 0, {0}, NULL};
+		"UPDATE ONLY apm.queue SET not_before = NULL WHERE not_before <= pg_catalog.now()", 0, {0}, NULL};
 
 	apm_run(&release, NULL);
 }
@@ -74,9 +74,12 @@ claim(ApmIntake *intake)
 {
 	/* the limits are constants: with a parameter the planner guesses, and may sort the whole queue */
 	static ApmStatement oldest = {
-		"SELECT id, sealed FROM apm.queue WHERE not_before IS NULL ORDER BY id LIMIT 1000", 0, {0}, NULL};
+		"SELECT id, sealed FROM ONLY apm.queue WHERE not_before IS NULL ORDER BY id LIMIT 1000",
+		0,
+		{0},
+		NULL};
 	static ApmStatement one = {
-		"SELECT id, sealed FROM apm.queue WHERE not_before IS NULL ORDER BY id LIMIT 1", 0, {0}, NULL};
+		"SELECT id, sealed FROM ONLY apm.queue WHERE not_before IS NULL ORDER BY id LIMIT 1", 0, {0}, NULL};
 	int found = (int) apm_run(singly > 0 ? &one : &oldest, NULL);
 	size_t bytes = 0;
 
@@ -102,7 +105,7 @@ static const ApmEcKey *
 origin_key(const ApmDigest *origin)
 {
 	static ApmStatement member = {
-		"SELECT spki FROM apm.member WHERE id = $1 AND member = 2", 1, {BYTEAOID}, NULL};
+		"SELECT spki FROM ONLY apm.member WHERE id = $1 AND member = 2", 1, {BYTEAOID}, NULL};
 	static ApmEcKey *key = NULL;
 	static ApmDigest key_of;
 	Datum args[1] = {apm_digest_datum(origin)};
@@ -167,8 +170,8 @@ static bool
 must_stand_back(void)
 {
 	static ApmStatement ahead = {
-		"SELECT EXISTS (SELECT FROM apm.queue WHERE not_before IS NOT NULL AND tries = 0)"
-		" AND EXISTS (SELECT FROM apm.final_queue WHERE tries = 0)",
+		"SELECT EXISTS (SELECT FROM ONLY apm.queue WHERE not_before IS NOT NULL AND tries = 0)"
+		" AND EXISTS (SELECT FROM ONLY apm.final_queue WHERE tries = 0)",
 		0,
 		{0},
 		NULL,
@@ -182,7 +185,7 @@ must_stand_back(void)
 static void
 pass_on(const ApmIntake *intake)
 {
-	static ApmStatement take = {"DELETE FROM apm.queue WHERE id = ANY ($1)", 1, {INT8ARRAYOID}, NULL};
+	static ApmStatement take = {"DELETE FROM ONLY apm.queue WHERE id = ANY ($1)", 1, {INT8ARRAYOID}, NULL};
 	int64 *ids = palloc(sizeof(int64) * Max(intake->n, 1));
 	ApmUuid *tids = palloc(sizeof(ApmUuid) * Max(intake->n, 1));
 	ApmSlice *pts = palloc(sizeof(ApmSlice) * Max(intake->n, 1));
@@ -212,7 +215,7 @@ static void
 put_off(const ApmIntake *intake)
 {
 	static ApmStatement put = {
-		"UPDATE apm.queue SET not_before = pg_catalog.now() + pg_catalog.make_interval(mins => 1)"
+		"UPDATE ONLY apm.queue SET not_before = pg_catalog.now() + pg_catalog.make_interval(mins => 1)"
 		" WHERE id = ANY ($1)",
 		1,
 		{INT8ARRAYOID},
@@ -237,7 +240,10 @@ void
 apm_queue_release_waiting(void)
 {
 	static ApmStatement release = {
-		"UPDATE apm.queue SET not_before = NULL WHERE not_before IS NOT NULL AND tries = 0", 0, {0}, NULL};
+		"UPDATE ONLY apm.queue SET not_before = NULL WHERE not_before IS NOT NULL AND tries = 0",
+		0,
+		{0},
+		NULL};
 
 	apm_run(&release, NULL);
 }
@@ -251,7 +257,7 @@ static void
 blame(const int64 *ids, const ApmSlice *reasons, int n, bool movable)
 {
 	static ApmStatement tried = {
-		"UPDATE apm.queue SET tries = tries + 1,"
+		"UPDATE ONLY apm.queue SET tries = tries + 1,"
 		" not_before = pg_catalog.now() + pg_catalog.make_interval(secs => pg_catalog.power(4, tries))"
 		" WHERE id = ANY ($1)",
 		1,
@@ -259,7 +265,7 @@ blame(const int64 *ids, const ApmSlice *reasons, int n, bool movable)
 		NULL,
 	};
 	static ApmStatement move = {
-		"WITH gone AS (DELETE FROM apm.queue WHERE id = ANY ($1) AND tries >= $3 RETURNING id, tid, sealed)"
+		"WITH gone AS (DELETE FROM ONLY apm.queue WHERE id = ANY ($1) AND tries >= $3 RETURNING id, tid, sealed)"
 		" INSERT INTO apm.quarantine (stage, tid, reason, content)"
 		" SELECT 'queue', g.tid, u.reason, g.sealed FROM gone AS g"
 		" JOIN unnest($1, $2) AS u (id, reason) ON u.id = g.id",
@@ -268,7 +274,7 @@ blame(const int64 *ids, const ApmSlice *reasons, int n, bool movable)
 		NULL,
 	};
 	static ApmStatement leave = {
-		"WITH kept AS (UPDATE apm.queue SET not_before = 'infinity'"
+		"WITH kept AS (UPDATE ONLY apm.queue SET not_before = 'infinity'"
 		" WHERE id = ANY ($1) AND tries >= $3 RETURNING id, tid)"
 		" INSERT INTO apm.quarantine (stage, tid, reason, content)"
 		" SELECT 'queue', k.tid, u.reason, ''::pg_catalog.bytea FROM kept AS k"
@@ -316,7 +322,7 @@ static int
 next_due(void)
 {
 	static ApmStatement due = {
-		"SELECT pg_catalog.min(not_before) FROM apm.queue"
+		"SELECT pg_catalog.min(not_before) FROM ONLY apm.queue"
 		" WHERE not_before IS NOT NULL AND not_before < 'infinity'",
 		0,
 		{0},

@@ -68,7 +68,7 @@ check_room(int n)
 {
 	static ApmDepth depth = {
 		.newest = {"SELECT last_value FROM apm.queue_id_seq", 0, {0}, NULL},
-		.count = {"SELECT pg_catalog.count(*) FROM (SELECT FROM apm.queue LIMIT $1) AS bounded",
+		.count = {"SELECT pg_catalog.count(*) FROM (SELECT FROM ONLY apm.queue LIMIT $1) AS bounded",
 				  1,
 				  {INT8OID},
 				  NULL},
@@ -121,7 +121,7 @@ apm_queue_put(const ApmUuid *tids, const ApmSlice *sealed, int n)
 		int count = fitting(sealed + at, n - at);
 		Datum args[2] = {apm_uuid_array(tids + at, count), apm_bytea_array(sealed + at, count)};
 
-		apm_run(&put, args);
+		apm_run_whole(&put, args, (uint64) count);
 		pfree(DatumGetPointer(args[0]));
 		pfree(DatumGetPointer(args[1]));
 		at += count;

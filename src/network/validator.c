@@ -77,7 +77,7 @@ write_down(const ApmFinal *final, ApmUuid **records)
 		"WITH fresh AS (INSERT INTO apm.final_transaction"
 		" (tid, kind, rule, height, position, pooled_at, validated_at)"
 		" SELECT u.tid, u.kind, u.rule, $5, u.position, u.pooled_at, pg_catalog.clock_timestamp()"
-		" FROM unnest($1, $2, $3, $4, (SELECT q.pooled_at FROM apm.final_queue AS q WHERE q.id = $6))"
+		" FROM unnest($1, $2, $3, $4, (SELECT q.pooled_at FROM ONLY apm.final_queue AS q WHERE q.id = $6))"
 		" AS u (tid, kind, rule, position, pooled_at)"
 		" ON CONFLICT (tid) DO NOTHING RETURNING tid, kind, rule, position)"
 		" SELECT tid FROM fresh WHERE kind = 2 AND rule = 0 ORDER BY position",
@@ -217,9 +217,9 @@ static void
 blame(int64 id, const char *reason)
 {
 	static ApmStatement tried = {
-		"UPDATE apm.final_queue SET tries = tries + 1 WHERE id = $1", 1, {INT8OID}, NULL};
+		"UPDATE ONLY apm.final_queue SET tries = tries + 1 WHERE id = $1", 1, {INT8OID}, NULL};
 	static ApmStatement move = {
-		"WITH gone AS (DELETE FROM apm.final_queue WHERE id = $1 AND tries >= $3 RETURNING sealed)"
+		"WITH gone AS (DELETE FROM ONLY apm.final_queue WHERE id = $1 AND tries >= $3 RETURNING sealed)"
 		" INSERT INTO apm.quarantine (stage, reason, content) SELECT 'final', $2, sealed FROM gone",
 		3,
 		{INT8OID, TEXTOID, INT4OID},
