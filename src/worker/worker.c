@@ -51,6 +51,7 @@ static const struct
 } pinned[] = {
 	{"search_path", "pg_catalog, pg_temp"},
 	{"role", "none"},
+	{"exit_on_error", "off"}, /* a row that raises an error must not end the worker */
 	{"row_security", "off"},
 	{"session_replication_role", "origin"},
 	{"synchronous_commit", "on"},

@@ -1,5 +1,8 @@
 # What somebody without rights can plant gets no part in apm.
 #
+# These are the ways in which other extensions of this sort were broken into: planted operators, code of
+# a table's owner, names that are not quoted, workers with a superuser's rights, secrets in settings.
+#
 # Before the extension is created: functions and operators in the schema that it goes to, which
 # fit calls in its install script better than pg_catalog's own do; and roles with the
 # names of apm's.  Afterwards: settings of the database and of the role, which reach a worker
@@ -125,6 +128,22 @@ wait_for($node, 'clinic', 'SELECT count(*) = 1 FROM apm.cloud_record', 'a record
 wait_for($node, 'clinic', 'SELECT count(*) = 1 FROM apm.quarantine', 'a row that raises an error goes to quarantine all the same');
 is(query($node, 'clinic', q(SELECT record ->> 'Disease' FROM apm_fetch('p1', 'treatment')), 'app'), 'Fever', 'and is read');
 is(query($node, 'clinic', q(SELECT sum(errors) FROM apm.status)), '0', 'no worker met an error');
+
+# --- Names, and what workers are ---------------------------------------------------------------
+
+is(query($node, 'clinic', q(SELECT string_agg(DISTINCT usename, ',') FROM pg_stat_activity WHERE backend_type LIKE 'apm %' AND datid IS NOT NULL)),
+	'apm_worker', 'workers run as apm_worker');
+my $evil = q("x"" (rid, apid, apr) SELECT NULL, NULL, NULL; DROP TABLE apm.outbox; --");
+$node->safe_psql('clinic', qq(
+	CREATE SCHEMA $evil;
+	CREATE TABLE $evil.$evil (rid uuid PRIMARY KEY, apid text, apr bytea, $evil text);
+	SELECT apm_cloud_attach('$evil.$evil');
+	SET ROLE app;
+	SELECT apm_submit('p1', '{$evil: "Cough"}')) =~ s/\{"x""/{"x/r);
+wait_for($node, 'clinic', "SELECT count(*) = 2 FROM $evil.$evil", 'a name is only a name: of a schema, a table, a column, an attribute');
+is(query($node, 'clinic', q(SELECT count(*) FROM apm_fetch('p1', 'treatment')), 'app'), '2', 'and records are read from there');
+is(query($node, 'clinic', q(SELECT count(*) FROM pg_db_role_setting, unnest(setconfig) AS c WHERE c LIKE 'apm.%')), '0',
+	'nothing of apm is kept in settings that everybody can read');
 
 $node->stop;
 done_testing();
