@@ -221,12 +221,7 @@ accept_queries(const ApmQuery *queries, int n)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(turn);
-		sqlstate = geterrcode();
-		if (!apm_is_rows_fault(sqlstate))
-			PG_RE_THROW();
-		FlushErrorState();
-		apm_turn_abort();
+		sqlstate = apm_rows_fault(turn);
 	}
 	PG_END_TRY();
 

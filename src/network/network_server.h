@@ -52,8 +52,12 @@ extern void apm_gate_discard(void);
 extern void apm_gate_prepare(const ApmEntry *entry, uint64 height);
 extern void apm_gate_send(void);
 
-/* Can an error with this SQLSTATE be what one row caused?  Any other is no reason to blame a row. */
-extern bool apm_is_rows_fault(int sqlstate);
+/*
+ * In the PG_CATCH of a turn: the SQLSTATE of an error that one row may have caused, with the
+ * transaction undone and the turn's memory context back.  Any other error goes on: it is no reason to
+ * blame a row.
+ */
+extern int apm_rows_fault(MemoryContext turn);
 
 /* The earlier of two answers of turns. */
 static inline int

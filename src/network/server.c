@@ -25,8 +25,9 @@ static const char *const no_keys = "the network server takes nothing from its qu
 
 extern PGDLLEXPORT void apm_network_server_main(Datum main_arg) pg_attribute_noreturn();
 
-bool
-apm_is_rows_fault(int sqlstate)
+/* Can an error with this SQLSTATE be what one row caused?  Any other is no reason to blame a row. */
+static bool
+is_rows_fault(int sqlstate)
 {
 	switch (ERRCODE_TO_CATEGORY(sqlstate))
 	{
@@ -38,6 +39,20 @@ apm_is_rows_fault(int sqlstate)
 		default:
 			return false;
 	}
+}
+
+int
+apm_rows_fault(MemoryContext turn)
+{
+	int sqlstate;
+
+	MemoryContextSwitchTo(turn);
+	sqlstate = geterrcode();
+	if (!is_rows_fault(sqlstate))
+		PG_RE_THROW();
+	FlushErrorState();
+	apm_turn_abort();
+	return sqlstate;
 }
 
 static bool

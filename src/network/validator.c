@@ -300,12 +300,7 @@ apm_validator_turn(void)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(turn);
-		sqlstate = geterrcode();
-		if (!apm_is_rows_fault(sqlstate))
-			PG_RE_THROW();
-		FlushErrorState();
-		apm_turn_abort();
+		sqlstate = apm_rows_fault(turn);
 	}
 	PG_END_TRY();
 
