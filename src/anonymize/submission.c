@@ -130,9 +130,13 @@ apm_record_check(Jsonb *record)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the record must not be a JSON null")));
 }
 
-/* The keyed digest by which a repetition is told from other content under the same Rid. */
+/*
+ * The keyed digest by which a repetition is told from other content under the same Rid.  A
+ * sensor's repetitions are its own only: it could find out what is in somebody else's record
+ * by guessing until it is told that it repeats him.
+ */
 static void
-fingerprint(Row *row)
+fingerprint(Row *row, const ApmActing *who)
 {
 	ApmBuf text = {.secret = true};
 	ApmBuf head = {.secret = true};
@@ -141,6 +145,8 @@ fingerprint(Row *row)
 	apm_put_bytes(&head, "fingerprint", strlen("fingerprint"));
 	apm_put_bytes(&head, row->pid.text.data, row->pid.text.len);
 	apm_put_bytes(&head, row->record.amends.bytes, row->record.has_amends ? APM_UUID_LEN : 0);
+	if (apm_acting_is_sensor(who))
+		apm_put_bytes(&head, who->staff, APM_STAFF_LEN);
 	apm_check(apm_buf_status(&head), "keep a record");
 	apm_json_put(&text, row->record.value);
 	parts[0] = APM_SLICE(head.data, head.len);
@@ -179,7 +185,7 @@ apm_submission_add(ApmSubmission *all, ApmSlice pid, Jsonb *record, const ApmUui
 	if (amends != NULL)
 		row->record.amends = *amends;
 	row->record.value = apm_json_copy(record);
-	fingerprint(row);
+	fingerprint(row, &all->who);
 
 	*used = row->record.rid;
 	all->bytes += VARSIZE(record);

@@ -81,6 +81,19 @@ is(query($node, 'clinic', q(
 		CREATE FUNCTION pg_temp.apm_rule_name(smallint) RETURNS text LANGUAGE sql AS 'SELECT 1 / 0';
 		SET search_path = pg_temp, public;) . $fetch, 'doctor'), 'Fever', 'temporary tables stand in for none of ours');
 
+# a record's content is not found by guessing what would be its repetition
+my $rid = '01890000-0000-7000-8000-00000000abcd';
+$node->safe_psql('clinic', 'CREATE ROLE gateway; CREATE ROLE other_gateway; GRANT apm_sensor TO gateway, other_gateway');
+query($node, 'clinic', qq(SELECT apm_submit('p1', '{"Disease": "Cough"}', '$rid')), 'doctor');
+fails_with($node, 'clinic', qq(SELECT apm_submit('p1', '{"Disease": "Cough"}', '$rid')), 'AP012', qr/record id was used before/,
+	'a sensor that guesses right is answered as one that guesses wrong', 'gateway');
+my $own = '01890000-0000-7000-8000-00000000abce';
+is(query($node, 'clinic', qq(SELECT apm_submit('p1', '{"Pulse": 70}', '$own')), 'gateway'), $own, 'a sensor submits')
+  foreach 1 .. 2;
+fails_with($node, 'clinic', qq(SELECT apm_submit('p1', '{"Pulse": 70}', '$own')), 'AP012', qr/record id was used before/,
+	'and may repeat its own only', 'other_gateway');
+wait_for($node, 'clinic', 'SELECT count(*) = 3 FROM apm.cloud_record', 'which is one record');
+
 # --- What is taken back ---------------------------------------------------------------------
 
 foreach my $way (
