@@ -100,21 +100,29 @@ read_state(const ApmDigest *chain, ApmSignState *out)
 	return found;
 }
 
+/* Was it written by this database of this server? */
+static bool
+is_here(const ApmSignState *state)
+{
+	ApmSignState here;
+
+	apm_signstate_here(&here);
+	return state->system_id == here.system_id && state->timeline == here.timeline &&
+		   state->database == here.database;
+}
+
 ApmSigningStep
 apm_signing_look(const ApmDigest *chain, const ApmTip *tip, const ApmCandidate *candidate, ApmRefusal *why)
 {
 	ApmSigningStep step;
 	ApmSignState state;
-	ApmSignState here;
 
 	if (!read_state(chain, &state))
 	{
 		*why = APM_REFUSAL_NO_SIGN_STATE;
 		return APM_SIGNING_REFUSED;
 	}
-	apm_signstate_here(&here);
-	if (state.system_id != here.system_id || state.timeline != here.timeline ||
-		state.database != here.database)
+	if (!is_here(&state))
 	{
 		*why = APM_REFUSAL_ELSEWHERE;
 		return APM_SIGNING_REFUSED;
@@ -174,6 +182,22 @@ put_candidate(const ApmNewBlock *block)
 	apm_run_whole(&put, args, 1);
 }
 
+/*
+ * Mining may have taken long.  The lock has kept others from the sign-state, unless somebody has
+ * removed its file, or put another directory in this one's place; so look once more.
+ */
+static void
+require_unchanged(const ApmHeader *header)
+{
+	ApmSignState state;
+
+	if (!read_state(&header->chain, &state) || !is_here(&state) || state.height + 1 != header->height ||
+		!same(&state.hash, &header->previous))
+		ereport(ERROR, (errcode(ERRCODE_APM_ROLLED_BACK),
+						errmsg("the sign-state is another one than when this block was begun"),
+						errhint("It is not signed.  apm.status says what is wrong, if it still is.")));
+}
+
 /* Step 3, in the caller's transaction. */
 static void
 sign_and_append(ApmNewBlock *block)
@@ -192,6 +216,7 @@ apm_signing_publish(ApmNewBlock *block)
 	put_candidate(block);
 	apm_turn_commit();
 
+	require_unchanged(&block->header);
 	apm_signing_record(&block->header.chain, block->header.height, &block->hash);
 
 	apm_turn_begin("appending a block");

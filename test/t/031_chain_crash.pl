@@ -141,12 +141,37 @@ wait_until_held('appending a block');
 $node->safe_psql('postgres', q(ALTER SYSTEM SET apm.databases = 'nowhere'));
 stop_and_start();
 eval { $blocker->quit };
-sql(q(DELETE FROM apm.pool WHERE seq = (SELECT max(seq) FROM apm.pool)));
-$patients--;
+sql(q(DELETE FROM apm.pool WHERE seq = (SELECT min(seq) FROM apm.pool)));
 set_and_reload($node, 'apm.databases', 'clinic');
 wait_for($node, 'clinic', q(SELECT refusal ~ 'written by something other' FROM apm.status WHERE worker = 'apm miner'), 'the pool was written: it refuses');
 like(sql('SELECT apm_accept_rollback()'), qr/accepted what was loaded, wrote a new sign-state/, 'a block that cannot be completed is given up');
+sql("SELECT patient('p" . ($patients - 2) . "')");    # the one that is gone
 all_is_well('what is left of it is mined');
+
+# --- the sign-state is changed behind the miner's back while it makes a block
+my ($state) = grep { !/\.lock$/ } glob("$keys/sign-state-*");
+my $saved = slurp_file($state);
+$blocker = hold('candidate');
+put();
+wait_until_held('proposing a block');
+unlink(glob("$keys/sign-state-*")) == 2 or die $!;
+$blocker->query_safe('COMMIT');
+$blocker->quit;
+wait_for($node, 'clinic', q(SELECT refusal ~ 'missing or not to be read' FROM apm.status WHERE worker = 'apm miner'),
+	'a sign-state that has gone meanwhile is not written over');
+ok(!-e $state, 'nothing was signed');
+append_to_file($state, $saved);
+chmod(0600, $state) or die $!;
+sql('SELECT apm_run_miner()');
+all_is_well('the sign-state is back');
+
+# --- no room in the key directory: a file in the place where the new sign-state would be written
+mkdir(($state =~ s{([^/]+)$}{.$1.new}r)) or die $!;
+put();
+wait_for($node, 'clinic', q(SELECT last_error_code IS NOT NULL AND (SELECT count(*) = 1 FROM apm.candidate) FROM apm.status WHERE worker = 'apm miner'),
+	'the new sign-state cannot be written: an error, and the block is not signed');
+rmdir(($state =~ s{([^/]+)$}{.$1.new}r)) or die $!;
+all_is_well('there is room again');
 
 # --- while mining
 $node->safe_psql('postgres', 'CREATE DATABASE slow');
