@@ -91,8 +91,8 @@ encode(const ApmActing *who, const ApmWaiting *row, ApmBuf *out)
 	apm_buf_reset(&text);
 }
 
-/* The reverse: the record, and a transaction that has its actor and time. */
-static void
+/* The reverse: the record, and a transaction that has its actor and time.  False if it is something else. */
+static bool
 decode(ApmSlice in, ApmRecord *record, ApmTransaction *tx)
 {
 	ApmReader r;
@@ -109,8 +109,9 @@ decode(ApmSlice in, ApmRecord *record, ApmTransaction *tx)
 	tx->roles = apm_get_u16(&r);
 	text = apm_get_bytes(&r, APM_TEXT_MAX);
 	if (!apm_reader_done(&r))
-		apm_raise(APM_ERR_OPEN, "open a record that waits");
+		return false;
 	record->value = apm_json_parse(text);
+	return true;
 }
 
 void
@@ -164,20 +165,42 @@ typedef struct Release
 	ApmUuid kept_rids[RELEASE_ROWS];
 } Release;
 
-/* One waiting record: into out if it is the patient's. */
-static void
-release_one(const ApmPatient *patient, const ApmDeclared *declared, ApmSlice sealed, ApmOutgoing *out,
-			Release *release)
+/* False if this is not a record, or not this one, that we can open. */
+static bool
+open_waiting(const ApmUuid *rid, ApmSlice sealed, ApmRecord *record, ApmTransaction *tx)
 {
 	ApmBuf plain = {.secret = true};
+	ApmStatus status = apm_opener_open(apm_key_opener(APM_PAIR_APM), sealed, &plain);
+	bool good;
+
+	if (status == APM_ERR_MEMORY || status == APM_ERR_CRYPTO)
+		apm_raise(status, "open a record that waits");
+	good = status == APM_OK && decode(APM_SLICE(plain.data, plain.len), record, tx) &&
+		   memcmp(&record->rid, rid, sizeof(ApmUuid)) == 0;
+	apm_buf_reset(&plain);
+	return good;
+}
+
+/*
+ * One waiting record: into out if it is the patient's.  One that cannot be opened goes on waiting and
+ * keeps nobody from being registered: what it lacks may be a key, which comes back.
+ */
+static void
+release_one(const ApmPatient *patient, const ApmDeclared *declared, const ApmUuid *rid, ApmSlice sealed,
+			ApmOutgoing *out, Release *release)
+{
 	ApmTransaction tx = {0};
 	ApmRecord record;
 	ApmFields fields;
 	ApmFields identifying = {0};
 
-	apm_check(apm_opener_open(apm_key_opener(APM_PAIR_APM), sealed, &plain), "open a record that waits");
-	decode(APM_SLICE(plain.data, plain.len), &record, &tx);
-	apm_buf_reset(&plain);
+	if (!open_waiting(rid, sealed, &record, &tx))
+	{
+		ereport(WARNING, (errcode(ERRCODE_APM_CANNOT_OPEN),
+						  errmsg("a record that waits cannot be opened and goes on waiting"),
+						  errhint("If a key is missing, bring it back and call apm_update_patient().")));
+		return;
+	}
 	if (apm_fields_of(record.value, &fields))
 		apm_declared_pick(declared, &fields, APM_CLASS_IDENTIFYING, true, &identifying);
 
@@ -249,7 +272,7 @@ apm_waiting_release(const ApmPatient *patient, const ApmDeclared *declared, ApmO
 		for (uint64 i = 0; i < rows; i++)
 		{
 			apm_row_uuid(i, 1, &last);
-			release_one(patient, declared, apm_row_bytea(i, 2), out, release);
+			release_one(patient, declared, &last, apm_row_bytea(i, 2), out, release);
 		}
 		SPI_freetuptable(found);
 		if (rows > 0)

@@ -151,4 +151,14 @@ $old->quit;
 is(doctor(q{BEGIN; SELECT length(apm_submit('p2', '{"mine": 1}')::text); SELECT count(*) > 0 FROM apm_fetch('p2'); COMMIT}),
 	"36\nt", 'submitting and fetching in one transaction');
 
+# a waiting record that cannot be opened keeps neither its patient nor the others from being registered
+$node->safe_psql('clinic', 'CREATE ROLE gateway; GRANT apm_sensor TO gateway');
+query($node, 'clinic', qq(SELECT apm_submit('late', '{"n": $_}')), 'gateway') foreach (1 .. 3);
+$node->safe_psql('clinic', q(UPDATE apm.waiting SET sealed = 'nonsense' WHERE rid = (SELECT rid FROM apm.waiting ORDER BY rid LIMIT 1);
+	SELECT apm_accept_rollback()));
+query($node, 'clinic', q(SELECT apm_register_patient('late', '{"Firstname": "Late"}')), 'clerk');
+wait_for($node, 'clinic', $arrived, 'what waited arrived');
+is(doctor(q{SELECT string_agg(record->>'n', ',' ORDER BY record->>'n') FROM apm_fetch('late')}), '2,3', 'but for one, which nobody can open');
+is($node->safe_psql('clinic', 'SELECT count(*) FROM apm.waiting'), '1', 'and which goes on waiting');
+
 done_testing();
