@@ -52,7 +52,8 @@ sub all_is_well
 
 sub put
 {
-	sql(join('', map { $patients++; "SELECT patient('p$patients');" } 1 .. 3));
+	# in one transaction, so that one block takes them all
+	sql(join('', 'BEGIN;', (map { $patients++; "SELECT patient('p$patients');" } 1 .. 3), 'COMMIT'));
 	return;
 }
 
