@@ -135,7 +135,7 @@ wait_for($node, 'clinic', q(SELECT count(*) = 1 FROM pg_stat_activity WHERE quer
 		AND backend_type = 'client backend'), 'a caller waits');
 kill('KILL', query($node, 'clinic', q(SELECT pid FROM pg_stat_activity WHERE query LIKE '%slow%' AND pid <> pg_backend_pid())));
 $victim->finish;
-$node->poll_query_until('clinic', 'SELECT true');
+poll($node, 'clinic', 'SELECT true');
 start_worker('a worker starts after the crash');
 still_answers('it answers');
 

@@ -101,12 +101,12 @@ foreach my $database ('control', 'clinic')
 	my $session = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr($database), '-c', "SELECT pg_sleep(1000), '$canary'" ],
 		'<', \undef, '>', \$out, '2>&1');
 
-	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = '$database' AND query LIKE '%$canary%'")
+	poll($node, 'postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = '$database' AND query LIKE '%$canary%'")
 	  or die 'the session does not run';
 	kill('KILL', $node->safe_psql('postgres',
 		"SELECT pid FROM pg_stat_activity WHERE datname = '$database' AND query LIKE '%$canary%'"));
 	$session->finish;
-	$node->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
+	poll($node, 'postgres', 'SELECT true') or die 'the server does not come back';
 	my $log = substr(slurp_file($node->logfile), $since);
 	like($log, qr/was terminated by signal 9/, "$database: the postmaster tells of a killed process");
 	unlike($log, qr/$canary/, "$database: not of what it ran");

@@ -196,7 +196,7 @@ sub drained
 sub accept_load
 {
 	$node->safe_psql('clinic', 'SELECT apm_accept_rollback()');
-	$node->poll_query_until('clinic', q(SELECT refusal IS NULL FROM apm_worker_status() WHERE worker = 'apm miner'))
+	poll($node, 'clinic', q(SELECT refusal IS NULL FROM apm_worker_status() WHERE worker = 'apm miner'))
 	  or die 'the node goes on refusing';
 	return;
 }

@@ -125,12 +125,15 @@ is(query($node, 'clinic', "SELECT string_agg(station, ', ') FROM apm_trace('$poi
 	'submitted, queued, pooled, in block, validated, in quarantine', 'and its trace says so');
 
 # --- cut in the middle
-$node->safe_psql('clinic', q(
-	SET ROLE app;
-	INSERT INTO apm.patient_record (pid, record) SELECT 'p4', jsonb_build_object('n', n) FROM generate_series(1, 5000) AS n));
-foreach my $cut (1 .. 5)
+# Each cut has records of its own to interrupt, or to come after: with them there is a connection again.
+foreach my $cut (0 .. 4)
 {
-	$cloud->poll_query_until('postgres', q(SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'postgres_fdw'));
+	$node->safe_psql('clinic', qq(
+		SET ROLE app;
+		INSERT INTO apm.patient_record (pid, record)
+			SELECT 'p4', jsonb_build_object('n', $cut * 1000 + n) FROM generate_series(1, 1000) AS n));
+	poll($cloud, 'postgres', q(SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'postgres_fdw'))
+	  or die 'no connection to cut';
 	$cloud->safe_psql('postgres', q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'postgres_fdw'));
 }
 wait_for($node, 'clinic', 'SELECT (SELECT count(*) FROM apm.outbox) = 0 AND (SELECT count(*) FROM apm.final_transaction WHERE kind = 2) = 5209',

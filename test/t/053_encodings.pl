@@ -58,7 +58,7 @@ $node->safe_psql('ascii', q{GRANT apm_admin TO app});
 query($node, 'ascii', q{SELECT apm_register_patient('moved', '{"Firstname": "حمى"}')}, 'app');
 $node->safe_psql('postgres', q{ALTER SYSTEM SET apm.databases = ''});
 $node->reload;
-$node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE datname IN ('ascii', 'latin1')})
+poll($node, 'postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE datname IN ('ascii', 'latin1')})
   or die 'the workers did not leave';
 my $dump = $node->basedir . '/patients.sql';
 $node->command_ok([ 'pg_dump', '--data-only', '-t', 'apm.patient', '-t', 'apm.profile', '-f', $dump, $node->connstr('ascii') ],
