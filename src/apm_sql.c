@@ -225,16 +225,6 @@ apm_int2_array(const int16 *v, int n)
 }
 
 Datum
-apm_bool_array(const bool *v, int n)
-{
-	Datum *elements = make_elements(n);
-
-	for (int i = 0; i < n; i++)
-		elements[i] = BoolGetDatum(v[i]);
-	return make_array(elements, NULL, n, BOOLOID, sizeof(bool), true, TYPALIGN_CHAR);
-}
-
-Datum
 apm_time_array(const TimestampTz *v, int n)
 {
 	Datum *elements = make_elements(n);

@@ -77,7 +77,6 @@ extern Datum apm_text_array(const ApmSlice *v, int n);
 extern Datum apm_int8_array(const int64 *v, int n);
 extern Datum apm_int4_array(const int32 *v, int n);
 extern Datum apm_int2_array(const int16 *v, int n);
-extern Datum apm_bool_array(const bool *v, int n);
 extern Datum apm_time_array(const TimestampTz *v, int n); /* timestamptz[] */
 
 /*

@@ -460,18 +460,6 @@ have(int kind_index, bool private_half)
 }
 
 bool
-apm_key_have_secret(ApmSecret secret)
-{
-	return have(APM_KIND_OF_SECRET(secret), true);
-}
-
-bool
-apm_key_have_wrapping(void)
-{
-	return have(APM_KIND_OF_WRAPPING, true);
-}
-
-bool
 apm_key_have_public(ApmPair pair)
 {
 	return have(APM_KIND_OF_PAIR(pair), false);

@@ -60,8 +60,6 @@ extern const ApmEcKey *apm_key_signer(ApmSigningKey key);
  * Is what a step needs here?  False only where the key is absent; a key that is here
  * and not accepted raises like everywhere.
  */
-extern bool apm_key_have_secret(ApmSecret secret);
-extern bool apm_key_have_wrapping(void);
 extern bool apm_key_have_public(ApmPair pair);
 extern bool apm_key_have_private(ApmPair pair);
 extern bool apm_key_have_signer(ApmSigningKey key);

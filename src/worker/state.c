@@ -217,21 +217,31 @@ apm_state_leave(ApmWorkerState why)
 	my_kind = APM_WORKER_KINDS;
 }
 
-void
-apm_state_turn_started(void)
+/* This worker's entry with the lock held; NULL, and no lock, where there is none. */
+static ApmWorkerEntry *
+lock_my_entry(LWLockMode mode)
 {
 	ApmWorkerEntry *worker;
 
 	if (my_kind == APM_WORKER_KINDS)
-		return;
-	LWLockAcquire(apm_shared->lock, LW_EXCLUSIVE);
+		return NULL;
+	LWLockAcquire(apm_shared->lock, mode);
 	worker = my_entry();
-	if (worker != NULL)
-	{
-		apm_state_step(worker, APM_WORKER_TURNING);
-		worker->turn_started = GetCurrentTimestamp();
-		worker->woken = false;
-	}
+	if (worker == NULL)
+		LWLockRelease(apm_shared->lock);
+	return worker;
+}
+
+void
+apm_state_turn_started(void)
+{
+	ApmWorkerEntry *worker = lock_my_entry(LW_EXCLUSIVE);
+
+	if (worker == NULL)
+		return;
+	apm_state_step(worker, APM_WORKER_TURNING);
+	worker->turn_started = GetCurrentTimestamp();
+	worker->woken = false;
 	LWLockRelease(apm_shared->lock);
 }
 
@@ -239,14 +249,12 @@ apm_state_turn_started(void)
 bool
 apm_state_woken(void)
 {
-	ApmWorkerEntry *worker;
+	ApmWorkerEntry *worker = lock_my_entry(LW_SHARED);
 	bool woken;
 
-	if (my_kind == APM_WORKER_KINDS)
+	if (worker == NULL)
 		return false;
-	LWLockAcquire(apm_shared->lock, LW_SHARED);
-	worker = my_entry();
-	woken = worker != NULL && worker->woken;
+	woken = worker->woken;
 	LWLockRelease(apm_shared->lock);
 	return woken;
 }
@@ -254,52 +262,39 @@ apm_state_woken(void)
 void
 apm_state_turn_ended(void)
 {
-	ApmWorkerEntry *worker;
+	ApmWorkerEntry *worker = lock_my_entry(LW_EXCLUSIVE);
 
-	if (my_kind == APM_WORKER_KINDS)
+	if (worker == NULL)
 		return;
-	LWLockAcquire(apm_shared->lock, LW_EXCLUSIVE);
-	worker = my_entry();
-	if (worker != NULL)
-	{
-		apm_state_step(worker, APM_WORKER_IDLE);
-		worker->turn_ended = GetCurrentTimestamp();
-		worker->turns++;
-		worker->activity[0] = '\0';
-	}
+	apm_state_step(worker, APM_WORKER_IDLE);
+	worker->turn_ended = GetCurrentTimestamp();
+	worker->turns++;
+	worker->activity[0] = '\0';
 	LWLockRelease(apm_shared->lock);
 }
 
 void
 apm_state_activity(const char *activity)
 {
-	ApmWorkerEntry *worker;
+	ApmWorkerEntry *worker = lock_my_entry(LW_EXCLUSIVE);
 
-	if (my_kind == APM_WORKER_KINDS)
+	if (worker == NULL)
 		return;
-	LWLockAcquire(apm_shared->lock, LW_EXCLUSIVE);
-	worker = my_entry();
-	if (worker != NULL)
-		strlcpy(worker->activity, activity, APM_ACTIVITY_LEN);
+	strlcpy(worker->activity, activity, APM_ACTIVITY_LEN);
 	LWLockRelease(apm_shared->lock);
 }
 
 void
 apm_state_failed(int code, const char *text)
 {
-	ApmWorkerEntry *worker;
+	ApmWorkerEntry *worker = lock_my_entry(LW_EXCLUSIVE);
 
-	if (my_kind == APM_WORKER_KINDS)
+	if (worker == NULL)
 		return;
-	LWLockAcquire(apm_shared->lock, LW_EXCLUSIVE);
-	worker = my_entry();
-	if (worker != NULL)
-	{
-		worker->errors++;
-		worker->error_at = GetCurrentTimestamp();
-		worker->error_code = code;
-		strlcpy(worker->error, text, APM_ERROR_TEXT_LEN);
-	}
+	worker->errors++;
+	worker->error_at = GetCurrentTimestamp();
+	worker->error_code = code;
+	strlcpy(worker->error, text, APM_ERROR_TEXT_LEN);
 	LWLockRelease(apm_shared->lock);
 }
 
