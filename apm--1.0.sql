@@ -62,7 +62,10 @@ COMMENT ON SCHEMA apm IS 'tables and views of the Anonymity Preservation Mechani
 CREATE TABLE apm.attribute (
 	name text COLLATE "C" CONSTRAINT attribute_pkey PRIMARY KEY,
 	class text NOT NULL CONSTRAINT attribute_class CHECK (class IN ('identifying', 'other')),
-	builtin boolean NOT NULL DEFAULT false
+	builtin boolean NOT NULL DEFAULT false,
+	searchable boolean NOT NULL DEFAULT false,
+	exportable boolean NOT NULL DEFAULT false,
+	CONSTRAINT attribute_identifying CHECK (class <> 'identifying' OR NOT (searchable OR exportable))
 );
 COMMENT ON TABLE apm.attribute IS 'declared attributes; an identifying one never leaves the profile';
 INSERT INTO apm.attribute VALUES ('Firstname', 'identifying', true), ('Lastname', 'identifying', true);
@@ -88,6 +91,21 @@ CREATE TABLE apm.profile (
 	CONSTRAINT profile_pkey PRIMARY KEY (apid, version)
 );
 COMMENT ON TABLE apm.profile IS 'sealed attributes of a patient, one row a version; the chain holds the digest of each';
+
+-- The last values of attributes that data rules ask for; sealed under the patient's key.
+CREATE TABLE apm.last_value (
+	apid text COLLATE "C" CONSTRAINT last_value_pkey PRIMARY KEY,
+	sealed bytea NOT NULL
+);
+COMMENT ON TABLE apm.last_value IS 'sealed last values of a patient that data rules compare with';
+
+-- Sentences that the chain has a digest of only; sealed under the patient's key.
+CREATE TABLE apm.note (
+	tid uuid CONSTRAINT note_pkey PRIMARY KEY,
+	apid text COLLATE "C" NOT NULL,
+	sealed bytea NOT NULL
+);
+COMMENT ON TABLE apm.note IS 'sealed notes of emergencies; the query of that Tid carries the digest';
 
 -- Who a staff pseudonym is.  Written with the transaction that first names it.
 -- Not unique: a client that has named somebody and not committed would block the network
@@ -243,12 +261,16 @@ CREATE TABLE apm.member (
 );
 COMMENT ON TABLE apm.member IS 'derived: nodes (1) and origins (2) that the chain admits';
 
-CREATE TABLE apm.policy (
-	key smallint CONSTRAINT policy_pkey PRIMARY KEY,
-	value bigint NOT NULL,
-	height bigint NOT NULL
+-- What the contract consists of is found by applying these in order (src/core/item.h).
+CREATE TABLE apm.contract_item (
+	height bigint NOT NULL,
+	position integer NOT NULL,
+	ordinal integer NOT NULL,
+	item bytea NOT NULL,
+	block_time bigint NOT NULL,
+	CONSTRAINT contract_item_pkey PRIMARY KEY (height, position, ordinal)
 );
-COMMENT ON TABLE apm.policy IS 'derived: policies in force';
+COMMENT ON TABLE apm.contract_item IS 'derived: items of all contract transactions; block_time in microseconds since 1970';
 
 CREATE TABLE apm.ledger_patient (
 	apid text COLLATE "C" CONSTRAINT ledger_patient_pkey PRIMARY KEY,
@@ -273,6 +295,69 @@ CREATE TABLE apm.ledger_record (
 );
 CREATE INDEX ledger_record_apid_idx ON apm.ledger_record (apid, height);
 COMMENT ON TABLE apm.ledger_record IS 'derived: valid records, which patient''s, and where in the chain';
+
+CREATE TABLE apm.ledger_token (
+	token bytea NOT NULL CONSTRAINT ledger_token_token CHECK (octet_length(token) = 16),
+	rid uuid NOT NULL,
+	CONSTRAINT ledger_token_pkey PRIMARY KEY (token, rid)
+);
+COMMENT ON TABLE apm.ledger_token IS 'derived: blind tokens of valid records';
+
+CREATE TABLE apm.ledger_query (
+	tid uuid CONSTRAINT ledger_query_pkey PRIMARY KEY,
+	apid text COLLATE "C",
+	scope smallint NOT NULL,
+	rule smallint NOT NULL,
+	actor bytea NOT NULL,
+	acting bytea NOT NULL,
+	height bigint NOT NULL,
+	position integer NOT NULL
+);
+CREATE INDEX ledger_query_apid_idx ON apm.ledger_query (apid, height);
+CREATE INDEX ledger_query_emergency_idx ON apm.ledger_query (height, position) WHERE scope = 6 AND rule = 0;
+COMMENT ON TABLE apm.ledger_query IS 'derived: queries, refused ones too; apid is null in a search';
+
+CREATE TABLE apm.ledger_consent (
+	height bigint NOT NULL,
+	position integer NOT NULL,
+	tid uuid NOT NULL,
+	apid text COLLATE "C" NOT NULL,
+	action smallint NOT NULL,
+	grantee bytea NOT NULL,
+	purpose smallint NOT NULL,
+	until_us bigint NOT NULL,
+	reviewed uuid,
+	finding smallint NOT NULL,
+	actor bytea NOT NULL,
+	CONSTRAINT ledger_consent_pkey PRIMARY KEY (height, position)
+);
+CREATE INDEX ledger_consent_apid_idx ON apm.ledger_consent (apid, height);
+CREATE UNIQUE INDEX ledger_consent_reviewed_idx ON apm.ledger_consent (reviewed) WHERE reviewed IS NOT NULL;
+COMMENT ON TABLE apm.ledger_consent IS 'derived: valid grants, revocations and reviews, with the place of each in the chain';
+
+CREATE TABLE apm.ledger_export (
+	study bytea NOT NULL,
+	release integer NOT NULL,
+	tid uuid NOT NULL,
+	parameters bytea NOT NULL,
+	rows bigint NOT NULL,
+	digest bytea NOT NULL,
+	actor bytea NOT NULL,
+	height bigint NOT NULL,
+	position integer NOT NULL,
+	CONSTRAINT ledger_export_pkey PRIMARY KEY (study, release)
+);
+COMMENT ON TABLE apm.ledger_export IS 'derived: datasets that were released';
+
+-- How many valid transactions of each sort an actor has by a block, for those blocks where there are new ones.
+CREATE TABLE apm.ledger_count (
+	counter smallint NOT NULL,
+	actor bytea NOT NULL,
+	height bigint NOT NULL,
+	total bigint NOT NULL,
+	CONSTRAINT ledger_count_pkey PRIMARY KEY (counter, actor, height)
+);
+COMMENT ON TABLE apm.ledger_count IS 'derived: counters of actors that rules and policies ask for';
 
 -- Not dumped: rows say that a table was written past our code, as a restore does.
 CREATE TABLE apm.load_notice (
@@ -313,6 +398,7 @@ CREATE TABLE apm.outbox (
 	tid uuid NOT NULL,
 	apid text COLLATE "C" NOT NULL,
 	apr bytea NOT NULL,
+	tokens bytea[] NOT NULL DEFAULT '{}',
 	queued_at timestamptz NOT NULL,
 	tries integer NOT NULL DEFAULT 0,
 	not_before timestamptz
@@ -330,8 +416,10 @@ COMMENT ON TABLE apm.cloud_target IS 'the table that is the cloud: foreign, or a
 CREATE TABLE apm.cloud_record (
 	rid uuid CONSTRAINT cloud_record_pkey PRIMARY KEY,
 	apid text COLLATE "C" NOT NULL,
-	apr bytea NOT NULL
+	apr bytea NOT NULL,
+	tokens bytea[] NOT NULL DEFAULT '{}'
 );
+CREATE INDEX cloud_record_tokens_idx ON apm.cloud_record USING gin (tokens);
 ALTER TABLE apm.cloud_record ALTER COLUMN apr SET STORAGE EXTERNAL;
 COMMENT ON TABLE apm.cloud_record IS 'embedded cloud store, for servers without a foreign one';
 

@@ -74,9 +74,55 @@ typedef struct ApmPlace
 	ApmDigest leaf;
 	uint64 height;
 	uint32 position;
+	bool superseded;
+	ApmUuid superseded_by;
 } ApmPlace;
 
-extern int apm_ledger_records(ApmSlice apid, uint64 height, ApmPlace **out);
+/* A record that a search found. */
+typedef struct ApmMatch
+{
+	ApmPlace place;
+	ApmSlice apid;
+} ApmMatch;
+
+/* With all, those that others supersede as well. */
+extern int apm_ledger_records(ApmSlice apid, uint64 height, bool all, ApmPlace **out);
+
+/*
+ * The current records as of block height that have all these tokens (count > 0), in the order of the chain;
+ * what is set in each place is palloc'd, its aPid as well.  At most limit of them; the answer is one more if
+ * there are more.
+ */
+extern int apm_ledger_matches(const ApmTokens *tokens, uint64 height, int limit, ApmMatch **out);
+
+/* Which of n Rids has the ledger, in any version, with all these tokens? */
+extern void apm_ledger_have_tokens(const ApmTokens *tokens, const ApmUuid *rids, int n, bool *have);
+
+/*
+ * The contract as the ledger has it now: items, origins, nodes; a state to ask for names, policies and the digest of
+ * the data rules.  Lives in that memory context.
+ */
+extern ApmContractState *apm_chain_contract(MemoryContext context);
+
+/* A query, as the ledger has it. */
+typedef struct ApmQueryRow
+{
+	ApmUuid tid;
+	uint64 height;
+	uint32 position;
+	uint16 rule; /* 0: allowed */
+	const char *rule_name;
+	ApmDigest leaf;
+	ApmDigest block;
+	uint64 block_time_us;
+	ApmTransaction tx; /* checked against its leaf */
+} ApmQueryRow;
+
+/*
+ * All queries for a patient up to a block, allowed or not, in the order of the chain; palloc'd.  Each is taken from its
+ * body, and the body is checked against the leaf: AP005 if it is not the one.
+ */
+extern int apm_ledger_queries(ApmSlice apid, uint64 height, ApmQueryRow **out);
 /* Which of n aPids are registered, in the ledger or by a transaction in the pool's current work? */
 extern void apm_ledger_known_patients(const ApmSlice *apids, int n, bool *known);
 

@@ -14,7 +14,8 @@ typedef struct ApmCloudRow
 	ApmUuid rid;
 	ApmUuid tid;
 	ApmSlice apid;
-	ApmSlice apr; /* sealed for PK_APM */
+	ApmSlice apr;	 /* sealed for PK_APM */
+	ApmSlice tokens; /* blind tokens, APM_TOKEN_LEN bytes each; may be empty */
 } ApmCloudRow;
 
 /*
@@ -36,5 +37,11 @@ extern bool apm_outbox_full(int more);
  * says: the caller compares it with the ledger.
  */
 extern void apm_cloud_read(const ApmUuid *rids, int n, ApmSlice *out);
+
+/*
+ * Asks outbox and cloud which records have all of these tokens (ntokens of APM_TOKEN_LEN bytes, at least one);
+ * palloc'd, each Rid once.  Raises as apm_cloud_read() does; 54000 when there are more than limit.
+ */
+extern int apm_cloud_match(const uint8 *tokens, int ntokens, int limit, ApmUuid **rids);
 
 #endif /* APM_CLOUD_H */

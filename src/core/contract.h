@@ -13,6 +13,8 @@
 #define APM_CORE_CONTRACT_H
 
 #include "block.h"
+#include "item.h"
+#include "predicate.h"
 
 typedef enum ApmRule
 {
@@ -30,19 +32,35 @@ typedef enum ApmRule
 	APM_RULE_PURPOSE = 11,	  /* purpose missing or not on the list */
 	APM_RULE_PROFILE = 12,	  /* profile version or old digest does not follow */
 	APM_RULE_AMENDS = 13,	  /* amended record unknown, superseded, or another patient's */
-	APM_RULE_MEMBERSHIP = 14, /* membership or contract change outside the genesis block */
+	APM_RULE_MEMBERSHIP = 14, /* membership or difficulty change outside the genesis block */
+	APM_RULE_CONSENT = 15,	  /* the patient withdrew, or nobody granted it */
+	APM_RULE_SELF = 16,		  /* benefits, or is reviewed by, its own actor */
+	APM_RULE_CAP = 17,		  /* more patients at once than the policy allows */
+	APM_RULE_RATE = 18,		  /* more queries in an hour than the policy allows */
+	APM_RULE_EMERGENCY = 19,  /* the policy has no emergencies, or the reason is not on the list */
+	APM_RULE_BASIS = 20,	  /* what it rests on (search, emergency) is not there, or is done with */
+	APM_RULE_RULESET = 21,	  /* was not held to the data rules in force */
+	APM_RULE_RELEASE = 22,	  /* not the next release of its study */
+	APM_RULE_ITEM = 23,		  /* an item of the contract that cannot be applied */
+
+	/* APM_SITE_RULE (item.h) and above: rules that a contract transaction added */
 
 	/* No verdict: memory or OpenSSL failed.  Never written down; ask again later. */
 	APM_RULE_UNDECIDED = 0xffff
 } ApmRule;
 
-extern const char *apm_rule_name(uint16_t rule); /* "fresh", ...; NULL if unknown */
+extern const char *apm_rule_name(uint16_t rule); /* built-in: "fresh", ...; NULL for others */
 extern const char *apm_rule_text(uint16_t rule); /* one sentence for people */
 
-/* Purposes on the chain: code 1.. in this order.  0: not on the list. */
-extern uint16_t apm_purpose_code(
-	const char *name); /* treatment, payment, operations, emergency, patient-request, audit, research */
-extern const char *apm_purpose_name(uint16_t code);
+/*
+ * What the genesis block lists as purposes (treatment, payment, operations, emergency, patient-request,
+ * audit, research) and reasons (unconscious, life-threatening, danger-to-others, disaster,
+ * other-emergency), names by code from 1 on; NULL behind the last.
+ */
+extern const char *apm_genesis_purpose(uint16_t code);
+extern const char *apm_genesis_reason(uint16_t code);
+#define APM_PURPOSE_PATIENT_REQUEST 5
+#define APM_PURPOSE_RESEARCH 7
 
 typedef struct ApmPatientState
 {
@@ -60,6 +78,32 @@ typedef struct ApmRecordState
 	ApmDigest patient; /* SHA-256 of the aPid */
 } ApmRecordState;
 
+/* A grant or a revocation: the last word about one grantee and one purpose. */
+typedef struct ApmConsentState
+{
+	bool granted;
+	uint64_t until_us; /* of a grant; 0: no end */
+	uint64_t order;	   /* apm_order() of its transaction: the later word counts */
+} ApmConsentState;
+
+/* A place in the chain as a number that grows with it. */
+static inline uint64_t
+apm_order(uint64_t height, uint32_t position)
+{
+	return height << 16 | position;
+}
+
+/* A valid query that others rest on: a search, an emergency. */
+typedef struct ApmQueryState
+{
+	bool known;
+	uint8_t scope;
+	bool reviewed;
+	uint8_t actor[APM_STAFF_LEN];
+	uint8_t acting[APM_STAFF_LEN];
+	ApmDigest patient; /* SHA-256 of the aPid; zeros in a search */
+} ApmQueryState;
+
 typedef struct ApmContractState ApmContractState;
 
 extern ApmStatus apm_contract_new(const ApmDigest *chain, ApmContractState **out);
@@ -67,18 +111,71 @@ extern void apm_contract_free(ApmContractState *s);
 /* Loading; all copy.  An entry loaded twice keeps the later. */
 extern ApmStatus apm_contract_load_origin(ApmContractState *s, const uint8_t spki[APM_SPKI_LEN]);
 extern ApmStatus apm_contract_load_node(ApmContractState *s, const uint8_t spki[APM_SPKI_LEN]);
-extern ApmStatus apm_contract_load_policy(ApmContractState *s, uint16_t key, uint64_t value);
+/*
+ * The items of the contract's transactions, in the order of the chain.  time_us is that of the block
+ * which they stand in.  APM_ERR_RANGE if it cannot be applied.
+ */
+extern ApmStatus apm_contract_load_item(ApmContractState *s, const ApmItem *item, uint64_t time_us);
 extern ApmStatus apm_contract_load_patient(ApmContractState *s, ApmSlice apid, const ApmPatientState *p);
 extern ApmStatus apm_contract_load_record(ApmContractState *s, const ApmUuid *rid, const ApmRecordState *r);
 extern ApmStatus apm_contract_load_tid(ApmContractState *s, const ApmUuid *tid); /* seen before */
+extern ApmStatus apm_contract_load_consent(ApmContractState *s, ApmSlice apid,
+										   const uint8_t grantee[APM_STAFF_LEN], uint16_t purpose,
+										   const ApmConsentState *c);
+extern ApmStatus apm_contract_load_query(ApmContractState *s, const ApmUuid *tid, const ApmQueryState *q);
+/* how many releases the study has */
+extern ApmStatus apm_contract_load_study(ApmContractState *s, const uint8_t study[APM_STUDY_LEN],
+										 uint32_t releases);
+/*
+ * A counter stood at total after the block with that time.  What is asked is always a difference of two such
+ * points, so loading the newest one, and the newest one not after the begin of each window, is enough.
+ */
+extern ApmStatus apm_contract_load_count(ApmContractState *s, uint8_t counter, const ApmDigest *subject,
+										 uint64_t time_us, uint64_t total);
 
-extern uint64_t apm_contract_policy(const ApmContractState *s, uint16_t key, uint64_t otherwise);
+/*
+ * What a transaction was made under may have changed when it is judged.  Templates and
+ * data rules are therefore those in force, or those that were in force no longer ago than
+ * this before the transaction's own time.
+ */
+#define APM_CONTRACT_GRACE_US (3600 * UINT64_C(1000000))
+#define APM_SITE_RULES_MAX 32 /* in force, with at most APM_COUNTS_MAX - 1 different counters */
+
+/* The policy in force, or its default. */
+extern uint64_t apm_contract_policy(const ApmContractState *s, uint16_t key);
+/* 0 or NULL: not on the list of the chain */
+extern uint16_t apm_contract_purpose_code(const ApmContractState *s, const char *name);
+extern const char *apm_contract_purpose_name(const ApmContractState *s, uint16_t code);
+extern uint16_t apm_contract_reason_code(const ApmContractState *s, const char *name);
+extern const char *apm_contract_reason_name(const ApmContractState *s, uint16_t code);
+/* name of a built-in or site rule, the latter also if it is no longer in force; NULL if unknown */
+extern const char *apm_contract_rule_name(const ApmContractState *s, uint16_t rule);
+/*
+ * SHA-256 over the data rules in force, as apm_contract_load_item() got them, in the order of
+ * their names: what a primary transaction names as the rules that it was held to.  Zeros: there are none.
+ */
+extern ApmStatus apm_contract_ruleset(const ApmContractState *s, ApmDigest *out);
+/*
+ * Items in force, one after the other: policies by key, purposes and reasons by code, templates, rules and
+ * data rules by name.  Start with *at = 0; false at the end.
+ */
+extern bool apm_contract_next_item(const ApmContractState *s, size_t *at, ApmItem *out);
 /* borrowed; NULL when not a member */
 extern const ApmEcKey *apm_contract_node(const ApmContractState *s, const ApmDigest *id);
 /* what the state says; known = false when not loaded */
 extern ApmStatus apm_contract_patient(const ApmContractState *s, ApmSlice apid, ApmPatientState *out);
-/* digest over policies, built-in rule set version, nodes and origins, in canonical order: the header's contract digest */
+/* digest over built-in rule set version, items in force, nodes and origins, in canonical order: the header's contract digest */
 extern ApmStatus apm_contract_digest(const ApmContractState *s, ApmDigest *out);
+
+/* A counter of a subject in the seconds before the block's time (0: ever). */
+typedef struct ApmCountNeed
+{
+	uint8_t counter;
+	uint32_t seconds;
+	ApmDigest subject; /* the actor, filled up with zeros, or SHA-256 of the aPid */
+} ApmCountNeed;
+
+#define APM_COUNTS_MAX 16
 
 /* the ledger state that evaluating s needs */
 typedef struct ApmNeeds
@@ -89,6 +186,13 @@ typedef struct ApmNeeds
 	ApmUuid rid;
 	bool has_amends;
 	ApmUuid amends;
+	bool has_query; /* the query that it rests on */
+	ApmUuid query;
+	bool consents; /* the grants and revocations of apid */
+	bool has_study;
+	uint8_t study[APM_STUDY_LEN];
+	int ncounts;
+	ApmCountNeed counts[APM_COUNTS_MAX];
 } ApmNeeds;
 
 /* A signed transaction, taken apart once: everything later steps ask of it. */
@@ -104,13 +208,15 @@ typedef struct ApmOpened
 
 /* APM_ERR_FORMAT only if the outer layout is not a signed transaction: poison, nothing to judge */
 extern ApmStatus apm_open_signed(ApmSlice in, ApmOpened *out);
-extern void apm_contract_needs(const ApmOpened *t, ApmNeeds *out);
+/* s has the contract's items: its rules say which counters. */
+extern ApmStatus apm_contract_needs(const ApmContractState *s, const ApmOpened *t, ApmNeeds *out);
 
-/* The verdict, rule by rule in the order of ApmRule.  height 0 admits membership and contract. */
-extern ApmRule apm_contract_evaluate(const ApmContractState *s, const ApmOpened *t, uint64_t height,
+/* The verdict, rule by rule in the order of ApmRule, site rules last.  height 0 admits membership. */
+extern uint16_t apm_contract_evaluate(const ApmContractState *s, const ApmOpened *t, uint64_t height,
 									 uint64_t block_time_us);
-/* Enter the effects of a valid transaction. */
-extern ApmStatus apm_contract_apply(ApmContractState *s, const ApmOpened *t);
+/* Enter the effects of a valid transaction, at its place in the chain. */
+extern ApmStatus apm_contract_apply(ApmContractState *s, const ApmOpened *t, uint64_t height,
+									uint32_t position, uint64_t block_time_us);
 
 /* Header against its parent (NULL for genesis) and state: link, height, history root, time not before the parent's, bits, work, contract digest. */
 typedef enum ApmBlockFault

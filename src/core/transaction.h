@@ -28,11 +28,11 @@ typedef enum ApmKind
 	APM_KIND_PATIENT = 1, /* registration or change of a profile */
 	APM_KIND_PRIMARY = 2, /* a record */
 	APM_KIND_QUERY = 3,	  /* a read asked for */
-	APM_KIND_CONSENT = 4, /* 4 to 6 are kept for the kinds of design section 6 */
-	APM_KIND_ERASURE = 5,
-	APM_KIND_EXPORT = 6,
+	APM_KIND_CONSENT = 4, /* a grant, a revocation, the review of an emergency */
+	APM_KIND_ERASURE = 5, /* has no template yet */
+	APM_KIND_EXPORT = 6,  /* a dataset that was released */
 	APM_KIND_MEMBERSHIP = 7, /* nodes and origins */
-	APM_KIND_CONTRACT = 8	 /* policies */
+	APM_KIND_CONTRACT = 8	 /* policies, purposes, reasons, templates, rules */
 } ApmKind;
 
 extern const char *apm_kind_name(ApmKind kind); /* "patient", ...; NULL if unknown */
@@ -55,7 +55,34 @@ typedef struct ApmPatientFields
 	ApmDigest profile;	   /* blinded digest of the profile, see apm_profile_digest */
 } ApmPatientFields;
 
+/*
+ * Roles of the origin's server that somebody belongs to, as the origin attests: staff
+ * pseudonyms of APM_STAFF_LEN bytes each, ascending, none twice.
+ */
+#define APM_GROUPS_MAX 255
+
+typedef struct ApmGroups
+{
+	uint8_t count;
+	const uint8_t *ids; /* borrowed */
+} ApmGroups;
+
+/* Is id among them? */
+extern bool apm_groups_have(const ApmGroups *groups, const uint8_t id[APM_STAFF_LEN]);
+
+/* Blind tokens of searchable values, ascending, none twice. */
+#define APM_TOKEN_LEN 16
+#define APM_TOKENS_MAX 64
+
+typedef struct ApmTokens
+{
+	uint8_t count;
+	const uint8_t *bytes; /* borrowed */
+} ApmTokens;
+
 #define APM_PRIMARY_AMENDS 0x01
+#define APM_PRIMARY_FLAGGED 0x02 /* violates a data rule that lets it pass */
+#define APM_PRIMARY_LATE 0x04	 /* recorded later than it was observed: not held to earlier records */
 #define APM_PRIMARY_MAX (64u * 1024 * 1024)
 
 typedef struct ApmPrimaryFields
@@ -63,15 +90,77 @@ typedef struct ApmPrimaryFields
 	ApmUuid rid;
 	ApmSlice apid;
 	uint8_t flags;
-	ApmUuid amends;	 /* with APM_PRIMARY_AMENDS, else zeros */
+	ApmUuid amends;	   /* with APM_PRIMARY_AMENDS, else zeros */
+	ApmDigest ruleset; /* of the data rules that it was held to (apm_contract_ruleset); zeros: none in force */
+	ApmTokens tokens;
 	ApmSlice record; /* the inner record, still encrypted */
 } ApmPrimaryFields;
 
+/* What a query asks for. */
+typedef enum ApmScope
+{
+	APM_SCOPE_RECORDS = 1,	 /* a patient's records */
+	APM_SCOPE_HISTORY = 2,	 /* who accessed a patient's records */
+	APM_SCOPE_SEARCH = 3,	 /* which records have these tokens: no patient */
+	APM_SCOPE_MATCH = 4,	 /* a patient's records among those of a search */
+	APM_SCOPE_EXPORT = 5,	 /* a patient's part of a dataset */
+	APM_SCOPE_EMERGENCY = 6, /* a patient's records, without being allowed to */
+	APM_SCOPE_NOTE = 7		 /* the note of an emergency */
+} ApmScope;
+
+extern const char *apm_scope_name(uint8_t scope); /* "records", ...; NULL if unknown */
+
+#define APM_SEARCH_TOKENS_MAX 16
+
 typedef struct ApmQueryFields
 {
-	ApmSlice apid;
-	uint16_t purpose; /* code from the list on the chain, 0 for none */
+	uint8_t scope;					/* ApmScope */
+	ApmSlice apid;					/* empty in a search, and nowhere else */
+	uint16_t purpose;				/* code from the list on the chain, 0 for none */
+	uint16_t reason;				/* emergency: code from the list on the chain; else 0 */
+	ApmDigest note;					/* emergency: apm_note_digest of the sealed note, or zeros; else zeros */
+	uint8_t basis[APM_UUID_LEN];	/* match: Tid of the search; export: the study; note: Tid of the emergency; else zeros */
+	ApmTokens tokens;				/* search: 1 to APM_SEARCH_TOKENS_MAX; else none */
+	uint8_t acting[APM_STAFF_LEN];	/* the acting role */
+	ApmGroups groups;				/* that it belongs to, itself included */
 } ApmQueryFields;
+
+typedef enum ApmConsentAction
+{
+	APM_CONSENT_GRANT = 1,
+	APM_CONSENT_REVOKE = 2,
+	APM_CONSENT_REVIEW = 3 /* of an emergency */
+} ApmConsentAction;
+
+extern const char *apm_consent_name(uint8_t action); /* "grant", "revoke", "review"; NULL if unknown */
+
+#define APM_FINDING_JUSTIFIED 1
+#define APM_FINDING_UNJUSTIFIED 2
+
+typedef struct ApmConsentFields
+{
+	uint8_t action; /* ApmConsentAction */
+	ApmSlice apid;
+	uint8_t grantee[APM_STAFF_LEN]; /* grant: a role; revoke: a role, or zeros for everybody; review: zeros */
+	uint16_t purpose;				/* 0: every purpose; review: 0 */
+	uint64_t until_us;				/* grant: ends then, 0 is never; else 0 */
+	ApmUuid reviewed;				/* review: Tid of the emergency; else zeros */
+	uint8_t finding;				/* review: APM_FINDING_*; else 0 */
+	ApmGroups groups;				/* that the acting role and the login belong to, both included */
+} ApmConsentFields;
+
+#define APM_STUDY_LEN 16
+#define APM_PARAMETERS_MAX 8192
+
+/* A dataset, after its patients' queries and before anything of it is given out. */
+typedef struct ApmExportFields
+{
+	uint8_t study[APM_STUDY_LEN]; /* keyed pseudonym of the study's name */
+	uint32_t release;			  /* 1, then one more each time */
+	ApmSlice parameters;		  /* canonical JSON text: attributes, coarsening, tokens of the selection */
+	uint64_t rows;
+	ApmDigest digest; /* SHA-256 of the file */
+} ApmExportFields;
 
 typedef enum ApmMember
 {
@@ -85,11 +174,18 @@ typedef struct ApmMembershipFields
 	uint8_t spki[APM_SPKI_LEN];
 } ApmMembershipFields;
 
-/* Policies are (u16 key, u64 value) pairs in ascending order of key, no key twice. */
-#define APM_POLICY_DIFFICULTY 1 /* bits */
-#define APM_POLICY_ACCESS 2		/* 1 clinician, 2 consent */
-#define APM_POLICY_PURPOSE 3	/* 1: a query must state a purpose */
+/* Policies of the contract; what a chain does not set has its default. */
+#define APM_POLICY_DIFFICULTY 1 /* bits; set in the genesis block */
+#define APM_POLICY_ACCESS 2		/* 1 clinician: those of the patient's hospital read; 2 consent: who has a grant reads */
+#define APM_POLICY_PURPOSE 3	/* 1: a query must state a purpose; default 0 */
+#define APM_POLICY_EMERGENCY 4	/* 0: none; 1: not of who withdrew (default); 2: of everybody */
+#define APM_POLICY_EXPORT 5		/* 1: of who did not withdraw; 2: of who granted it; default as APM_POLICY_ACCESS */
+#define APM_POLICY_FETCH_CAP 6	/* patients of one statement that reads; 0: any number; default 1000 */
+#define APM_POLICY_QUERY_RATE 7 /* queries of one actor in an hour of block time, exports aside; 0: any number (default) */
 #define APM_POLICY_MAX 64
+
+extern uint16_t apm_policy_code(const char *name); /* "difficulty", "access", "purpose", "emergency", ...; 0 if unknown */
+extern const char *apm_policy_name(uint16_t key);
 
 typedef struct ApmPolicy
 {
@@ -100,7 +196,7 @@ typedef struct ApmPolicy
 typedef struct ApmContractFields
 {
 	uint16_t count;
-	ApmPolicy policies[APM_POLICY_MAX];
+	ApmSlice items; /* encoded (item.h) */
 } ApmContractFields;
 
 typedef struct ApmTransaction
@@ -111,11 +207,14 @@ typedef struct ApmTransaction
 	uint64_t time_us; /* microseconds since 1970-01-01 UTC */
 	uint8_t actor[APM_STAFF_LEN];
 	uint16_t roles; /* APM_ROLE_* */
+	ApmSlice fields; /* public fields, encoded (field.h); empty stands for none */
 	union
 	{
 		ApmPatientFields patient;
 		ApmPrimaryFields primary;
 		ApmQueryFields query;
+		ApmConsentFields consent;
+		ApmExportFields export;
 		ApmMembershipFields membership;
 		ApmContractFields contract;
 	} u;
@@ -167,6 +266,9 @@ typedef struct ApmSigned
 
 extern void apm_signed_encode(const ApmSigned *s, ApmBuf *out);
 extern ApmStatus apm_signed_decode(ApmSlice in, ApmSigned *out);
+
+/* H(0x00 || "apm note" || u32-length sealed note): the note's own random nonce blinds it. */
+extern ApmStatus apm_note_digest(ApmSlice sealed_note, ApmDigest *out);
 
 /* H(0x00 || "apm profile" || u32 version || u32-length sealed profile): the sealed profile's own random nonce blinds it. */
 extern ApmStatus apm_profile_digest(uint32_t version, ApmSlice sealed_profile, ApmDigest *out);

@@ -21,7 +21,9 @@ typedef enum ApmSecret
 {
 	APM_SECRET_INDEX,  /* finds a patient's profile by his pid */
 	APM_SECRET_PEPPER, /* pseudonyms of patients */
-	APM_SECRET_STAFF   /* pseudonyms of staff */
+	APM_SECRET_STAFF,  /* pseudonyms of staff */
+	APM_SECRET_SEARCH, /* blind tokens */
+	APM_SECRET_EXPORT  /* pseudonyms of studies, and of patients in them */
 } ApmSecret;
 
 /* RSA pairs for the outer layer (PKE). */

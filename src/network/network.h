@@ -17,21 +17,42 @@
 extern void apm_queue_put(const ApmUuid *tids, const ApmSlice *sealed, int n);
 
 /*
- * The query gate.  signed_query is a signed transaction of kind query (core/transaction.h) made by the
- * caller's APM.  The network server seals it as QT, writes it in a transaction of its own, and
- * answers when its block is final.  Raises: the contract's refusal (own SQLSTATE, message names the
- * rule), the node's refusal to serve, no worker.  Expects no SPI; may be called in a read-only or failed-later transaction; not on a standby.
+ * The query gate: signed transactions of kind query or export (core/transaction.h) made by the
+ * caller's APM.  The network server seals each as QT, writes them together, with their notes, in a
+ * transaction of its own, and answers when the blocks of all are final.
+ *
+ * Raises the node's refusal to serve, and no worker.  The contract's verdicts are in the answers: the caller
+ * gives nothing out of what was refused.  Expects no SPI; may be called in a read-only or
+ * failed-later transaction; not on a standby.
  */
-typedef struct ApmGateAnswer
+typedef enum ApmGateList
 {
-	ApmUuid tid;   /* of the query transaction */
-	uint64 height; /* its block */
+	APM_GATE_NOTHING, /* the verdict alone */
+	APM_GATE_CURRENT, /* the patient's records that nothing supersedes; of a search, what it matches */
+	APM_GATE_ALL	  /* superseded ones too */
+} ApmGateList;
+
+typedef struct ApmGateQuestion
+{
+	ApmSlice query;		/* signed transaction */
+	ApmSlice note;		/* of an emergency: sealed under the patient's key; empty: none */
+	ApmGateList list;
+	const char *rule_name; /* out, from here on: palloc'd; NULL: allowed */
+	uint16 rule;
+	ApmUuid tid; /* of the transaction, and its place */
+	uint64 height;
+	uint32 position;
 	ApmPatientState patient;
 	int nrecords;
-	ApmPlace *records; /* palloc'd */
-} ApmGateAnswer;
+	ApmPlace *records;
+	int nmatches; /* of a search; more than the contract's fetch cap by one: there are more */
+	ApmMatch *matches;
+} ApmGateQuestion;
 
-extern void apm_gate_query(ApmSlice signed_query, const uint8 staff[APM_STAFF_LEN], const char *acting,
-						   const char *login, ApmGateAnswer *answer);
+extern void apm_gate_query(ApmGateQuestion *questions, int n, const uint8 staff[APM_STAFF_LEN],
+						   const char *acting, const char *login);
+
+/* Raises AP001, naming the rule, if the question was refused. */
+extern void apm_gate_require(const ApmGateQuestion *question);
 
 #endif /* APM_NETWORK_H */

@@ -14,6 +14,7 @@ typedef enum ApmWorkerKind
 	APM_WORKER_NETWORK, /* the network server */
 	APM_WORKER_MINER,	/* the chain */
 	APM_WORKER_CLOUD,	/* outbox to cloud, and reading from it */
+	APM_WORKER_RECEPTION, /* the APM's: what sensors submitted, to the queue */
 	APM_WORKER_KINDS
 } ApmWorkerKind;
 
