@@ -353,6 +353,40 @@ apm_profile_open(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice
 }
 
 static ApmStatus
+note_context(ApmSlice apid, ApmBuf *out)
+{
+	apm_put_raw(out, "note", 4);
+	apm_put_bytes(out, apid.data, apid.len);
+	return apm_buf_status(out);
+}
+
+ApmStatus
+apm_note_seal(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid, ApmSlice text,
+			  ApmBuf *out)
+{
+	ApmBuf about = {0};
+	ApmStatus status = note_context(apid, &about);
+
+	if (status == APM_OK)
+		status = apm_padded_seal(patient_key, key_id, apid, (ApmSlice){about.data, about.len}, text, out);
+	apm_buf_reset(&about);
+	return status;
+}
+
+ApmStatus
+apm_note_open(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid, ApmSlice sealed,
+			  ApmBuf *out)
+{
+	ApmBuf about = {0};
+	ApmStatus status = note_context(apid, &about);
+
+	if (status == APM_OK)
+		status = apm_padded_open(patient_key, key_id, apid, (ApmSlice){about.data, about.len}, sealed, out);
+	apm_buf_reset(&about);
+	return status;
+}
+
+static ApmStatus
 wrap_aad(uint32_t generation, ApmSlice apid, ApmBuf *out)
 {
 	apm_put_raw(out, "wrap", 4);

@@ -1,6 +1,6 @@
 /*
  * cipher.h
- *	  AES-256-GCM (NIST SP 800-38D), the inner record and the sealed profile.
+ *	  AES-256-GCM (NIST SP 800-38D), the inner record, the sealed profile and the sealed note.
  *
  * A padded seal:  u8 tag 'R', u8 version 1, 8-byte key id, 32-byte key commitment,
  * 12-byte nonce, ciphertext, 16-byte GCM tag.  From the patient key, HKDF (RFC 5869)
@@ -45,6 +45,12 @@ extern ApmStatus apm_profile_seal(const uint8_t patient_key[32], const ApmKeyId 
 								  uint32_t version, ApmSlice text, ApmBuf *out);
 extern ApmStatus apm_profile_open(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid,
 								  uint32_t version, ApmSlice sealed, ApmBuf *out);
+
+/* The note of an emergency: salt aPid, context "note" || len,aPid.  Which emergency's it is, its digest says. */
+extern ApmStatus apm_note_seal(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid,
+							   ApmSlice text, ApmBuf *out);
+extern ApmStatus apm_note_open(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid,
+							   ApmSlice sealed, ApmBuf *out);
 
 /*
  * A patient key wrapped by a wrapping key: nonce, AES-256-GCM, tag: 60 bytes.

@@ -232,6 +232,31 @@ test_profile(void)
 	apm_buf_reset(&out);
 }
 
+/* A note opens for its patient only, and as nothing else; nor does a profile open as a note. */
+static void
+test_note(void)
+{
+	ApmBuf sealed = {0};
+	ApmBuf profile = {0};
+	ApmBuf out = {.secret = true};
+	ApmSlice all;
+
+	CHECK_OK(apm_note_seal(key, &key_id, TEXT("apid"), TEXT("found unconscious"), &sealed));
+	CHECK_OK(apm_profile_seal(key, &key_id, TEXT("apid"), 1, TEXT("Ahmed"), &profile));
+	all = APM_SLICE(sealed.data, sealed.len);
+	CHECK_OK(apm_note_open(key, &key_id, TEXT("apid"), all, &out));
+	CHECK(out.len == 17 && memcmp(out.data, "found unconscious", 17) == 0);
+	CHECK_STATUS(apm_note_open(key, &key_id, TEXT("apix"), all, &out), APM_ERR_OPEN);
+	CHECK_STATUS(apm_note_open(other_key, &key_id, TEXT("apid"), all, &out), APM_ERR_OPEN);
+	CHECK_STATUS(apm_profile_open(key, &key_id, TEXT("apid"), 1, all, &out), APM_ERR_OPEN);
+	CHECK_STATUS(apm_note_open(key, &key_id, TEXT("apid"), APM_SLICE(profile.data, profile.len), &out),
+				 APM_ERR_OPEN);
+	CHECK(out.len == 17);
+	apm_buf_reset(&sealed);
+	apm_buf_reset(&profile);
+	apm_buf_reset(&out);
+}
+
 /*
  * A sealer that writes a good tag over a plaintext of another form: a length beyond it, more
  * padding than there must be, padding that is not zeros.
@@ -373,6 +398,20 @@ profile_body(void)
 }
 
 static ApmStatus
+note_body(void)
+{
+	ApmBuf sealed = {0};
+	ApmBuf opened = {.secret = true};
+	ApmStatus status = apm_note_seal(key, &key_id, TEXT("apid"), TEXT("text"), &sealed);
+
+	if (status == APM_OK)
+		status = apm_note_open(key, &key_id, TEXT("apid"), APM_SLICE(sealed.data, sealed.len), &opened);
+	apm_buf_reset(&sealed);
+	apm_buf_reset(&opened);
+	return status;
+}
+
+static ApmStatus
 wrap_body(void)
 {
 	uint8_t wrapped[APM_WRAPPED_KEY_LEN];
@@ -392,12 +431,14 @@ main(void)
 	test_lengths();
 	test_record_refusals();
 	test_profile();
+	test_note();
 	test_padding_refusals();
 	test_golden();
 	test_key_wrap();
 	test_key_id();
 	CHECK_EACH_ALLOCATION(record_body);
 	CHECK_EACH_ALLOCATION(profile_body);
+	CHECK_EACH_ALLOCATION(note_body);
 	CHECK_EACH_ALLOCATION(wrap_body);
 	return check_summary();
 }
