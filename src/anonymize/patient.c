@@ -72,30 +72,37 @@ read_profile(ApmPatient *patient, ApmSlice text)
 	apm_fields_member(&whole, "attributes", &patient->attributes);
 }
 
+/* Unwraps a patient's key, in the current memory context. */
+static uint8 *
+open_key(ApmSlice apid, ApmSlice wrapped, uint32 generation, ApmKeyId *id)
+{
+	uint8 *key;
+
+	if (apid.len > APM_APID_MAX || wrapped.len != APM_WRAPPED_KEY_LEN)
+		apm_raise(APM_ERR_OPEN, "open the patient's key");
+	key = apm_core_alloc(32, true);
+	if (key == NULL)
+		apm_raise(APM_ERR_MEMORY, "open the patient's key");
+	apm_check(apm_key_unwrap(apm_key_wrapping(generation), generation, apid, wrapped.data, key),
+			  "open the patient's key");
+	apm_check(apm_secret_key_id(key, id), "open the patient's key");
+	return key;
+}
+
 /* Opens row of SPI_tuptable: index_key, apid, wrapped_key, generation, version, sealed. */
 static ApmPatient *
 open_row(uint64 row)
 {
 	ApmPatient *patient = palloc0(sizeof(ApmPatient));
 	ApmSlice apid = apm_row_text(row, 2);
-	ApmSlice wrapped = apm_row_bytea(row, 3);
-	uint32 generation = apm_row_int4(row, 4);
 	ApmSlice sealed = apm_row_bytea(row, 6);
 	ApmBuf text = {.secret = true};
 	ApmDigest index;
 
 	apm_row_digest(row, 1, &patient->index);
 	patient->version = apm_row_int4(row, 5);
-	if (apid.len > APM_APID_MAX || wrapped.len != APM_WRAPPED_KEY_LEN)
-		apm_raise(APM_ERR_OPEN, "open the patient's key");
+	patient->key = open_key(apid, apm_row_bytea(row, 3), apm_row_int4(row, 4), &patient->key_id);
 	memcpy(patient->apid, apid.data, apid.len);
-
-	patient->key = apm_core_alloc(32, true);
-	if (patient->key == NULL)
-		apm_raise(APM_ERR_MEMORY, "open the patient's key");
-	apm_check(apm_key_unwrap(apm_key_wrapping(generation), generation, apid, wrapped.data, patient->key),
-			  "open the patient's key");
-	apm_check(apm_secret_key_id(patient->key, &patient->key_id), "open the patient's key");
 	apm_check(apm_profile_digest(patient->version, sealed, &patient->digest), "open the patient's profile");
 	apm_check(apm_profile_open(patient->key, &patient->key_id, apid, patient->version, sealed, &text),
 			  "open the patient's profile");
@@ -147,6 +154,18 @@ apm_patient_find(const ApmDigest *index, char apid[APM_APID_MAX + 1])
 	memcpy(apid, found.data, found.len);
 	apid[found.len] = '\0';
 	return true;
+}
+
+uint8 *
+apm_patient_key(ApmSlice apid, ApmKeyId *id)
+{
+	static ApmStatement load = {
+		"SELECT wrapped_key, generation FROM apm.patient WHERE apid = $1", 1, {TEXTOID}, NULL};
+	Datum args[] = {apm_text_datum(apid)};
+
+	if (apm_run_latest(&load, args) == 0)
+		return NULL;
+	return open_key(apid, apm_row_bytea(0, 1), apm_row_int4(0, 2), id);
 }
 
 void

@@ -77,6 +77,9 @@ extern void apm_patients_load(const ApmDigest *indexes, int n, ApmPatient **out)
 /* The aPid of an index; false where there is none.  In a section. */
 extern bool apm_patient_find(const ApmDigest *index, char apid[APM_APID_MAX + 1]);
 
+/* A patient's key, 32 secret bytes, in the current memory context; NULL if there is no such patient.  In a section. */
+extern uint8 *apm_patient_key(ApmSlice apid, ApmKeyId *id);
+
 /*
  * What stands for the aPid of a patient who is not registered: looks like one, is the same
  * each time and is nobody's, so that the gate answers and not we.
