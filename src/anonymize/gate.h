@@ -1,31 +1,54 @@
 /*
  * gate.h
- *	  Asking to read a patient's records.
+ *	  Asking to read: the reader's side of the query gate.
+ *
+ *		ask			what is wanted, the same of every patient of the statement
+ *		questions	one signed transaction a patient, all under one signature
+ *		answers		the contract's verdict on each, and what may be read
+ *
+ * None of these functions is called in a section.
  */
-#ifndef APM_GATE_H
-#define APM_GATE_H
+#ifndef APM_ANONYMIZE_GATE_H
+#define APM_ANONYMIZE_GATE_H
 
 #include "postgres.h"
 
 #include "anonymize/patient.h"
 #include "network/network.h"
 
-/* The code of a purpose on the chain; NULL: 0.  Raises 22023 for one that is not on the list. */
+typedef struct ApmAsk
+{
+	ApmScope scope;
+	ApmGateList list;
+	uint16 purpose;		/* 0: none is stated */
+	uint16 reason;		/* of an emergency, else 0 */
+	const uint8 *basis; /* APM_UUID_LEN bytes; NULL: nothing that it rests on */
+	ApmTokens tokens;	/* of a search, else none */
+	ApmSlice fields;	/* public fields, encoded (core/field.h); empty: none */
+	ApmSlice note;		/* of an emergency: sealed under the patient's key; empty: none */
+} ApmAsk;
+
+/*
+ * The code of a purpose, or of a reason, on the chain's list; NULL: 0.  Raises 22023 for a name that is not
+ * on it, with those that are as a hint.
+ */
 extern uint16 apm_gate_purpose(const char *name);
+extern uint16 apm_gate_reason(const char *name);
 
 /*
- * Signs a query of the acting role for a patient and passes it through the gate: when
- * this returns, the query is in the ledger, allowed.  Else it raises.  In no section.
+ * The aPids of n pids, palloc'd, NUL-terminated.  For a pid that is not registered a stand-in: looks like one,
+ * is the same each time and nobody's, so that the contract answers and not we.  Raises as apm_pid_read() does.
  */
-extern void apm_gate_ask(ApmSlice apid, uint16 purpose, ApmGateAnswer *answer);
-
-/* The patient that the gate let through, with the profile that the answer names; in the current memory context. */
-extern ApmPatient *apm_gate_patient(ApmSlice apid, const ApmGateAnswer *answer);
+extern ApmSlice *apm_gate_apids(const ApmSlice *pids, int n);
 
 /*
- * The record in a signed primary transaction of this patient, with the profile's
- * attributes, in the current memory context; wiped with it if that is one of ours.
+ * As the acting role, asks for n patients; of a search n is 1 and its aPid is empty.  When this returns, every
+ * question is in the ledger, allowed or refused: answers[i] has the verdict on apids[i], and nothing is given out
+ * of what was refused.  palloc'd.  54000 for more than APM_GATE_QUESTIONS patients: ask in parts.
  */
-extern Jsonb *apm_gate_open(const ApmPatient *patient, const ApmTransaction *tx);
+extern ApmGateQuestion *apm_gate_ask(const ApmAsk *ask, const ApmSlice *apids, int n);
 
-#endif /* APM_GATE_H */
+/* The same for the transaction of a dataset, whose patients have been asked for before. */
+extern ApmGateQuestion *apm_gate_ask_export(const ApmExportFields *dataset, ApmSlice fields);
+
+#endif /* APM_ANONYMIZE_GATE_H */

@@ -49,10 +49,19 @@ typedef struct ApmGateQuestion
 	ApmMatch *matches;
 } ApmGateQuestion;
 
+/*
+ * At most so many questions at once (54000), and at most APM_GATE_BYTES of answer to them: who needs more asks in
+ * parts.
+ */
+#define APM_GATE_QUESTIONS 10000
+#define APM_GATE_BYTES (256 * 1024 * 1024)
+
 extern void apm_gate_query(ApmGateQuestion *questions, int n, const uint8 staff[APM_STAFF_LEN],
 						   const char *acting, const char *login);
 
 /* Raises AP001, naming the rule, if the question was refused. */
 extern void apm_gate_require(const ApmGateQuestion *question);
+/* The same, for the question about an element (from 1) of what the caller gave; the detail names its place. */
+extern void apm_gate_require_element(const ApmGateQuestion *question, int element);
 
 #endif /* APM_NETWORK_H */
