@@ -1,74 +1,149 @@
 /*
  * transaction.c
- *	  The transaction's one encoding, its leaf and Tid, and the origin's proof.
+ *	  The transaction's one encoding, its leaf and Tid, and digests of what it only names.
  *
  * What a node hashes must be what every other node hashes, so a transaction has exactly
- * one encoding.  Both directions ask the same question, fields_in_bounds(): a writer
+ * one encoding.  Both directions ask the same question, in_bounds(): a writer
  * cannot produce what a reader refuses, and a reader that has checked the bounds, the
  * lengths and the end of the input knows that writing the result again would give the
  * input back.  The fuzz targets assert that.
  *
- * Encoding: u8 'T', u8 version, u8 kind, chain, origin, u64 time, actor, u16 roles, then
+ * A field that a scope or an action has no use for is zeros and in the encoding all the same: one
+ * layout a kind, and nothing can be said in a place that nobody reads.
+ *
+ * Encoding: u8 'T', u8 version, u8 kind, chain, origin, u64 time, actor, u16 roles, public
+ * fields (field.h) as u32-length bytes, then
  *
  *		patient		aPid, u32 version, old profile digest, profile digest
- *		primary		Rid, aPid, u8 flags, amended Rid or zeros, record
- *		query		aPid, u16 purpose
+ *		primary		Rid, aPid, u8 flags, amended Rid or zeros, rule set, tokens, record
+ *		query		u8 scope, aPid, u16 purpose, u16 reason, note digest, basis, tokens,
+ *					acting role, groups
+ *		consent		u8 action, aPid, grantee, u16 purpose, u64 until, reviewed Tid, u8 finding,
+ *					groups
+ *		export		study, u32 release, parameters, u64 rows, digest
  *		membership	u8 member, SPKI
- *		contract	u16 count, then u16 key and u64 value, ascending by key
+ *		contract	u16 count, items (item.h) as u32-length bytes
  *
- * Origin proof: u8 'O', u8 version, signature, u32 index, u32 size, path.  The number of
- * nodes of the path is not written: it follows from index and size.
+ * Tokens and groups: u8 count and that many times 16 bytes, ascending, none twice.
  */
 #include "transaction.h"
 
 #include <string.h>
 
 #include "digest.h"
+#include "field.h"
+#include "item.h"
 #include "pseudonym.h"
 
 #define TRANSACTION_TAG 'T'
-#define PROOF_TAG 'O'
-#define SIGNED_TAG 'A'
 #define ENCODING_VERSION 1
 
 #define ALL_ROLES                                                                                       \
 	(APM_ROLE_ADMIN | APM_ROLE_REGISTRAR | APM_ROLE_CLINICIAN | APM_ROLE_SENSOR | APM_ROLE_RESEARCHER | \
 	 APM_ROLE_AUDITOR)
+#define ALL_PRIMARY_FLAGS (APM_PRIMARY_AMENDS | APM_PRIMARY_FLAGGED | APM_PRIMARY_LATE)
 
 /* A Tid holds the time as 48 bits of milliseconds (RFC 9562). */
 #define TIME_MAX_US ((((uint64_t) 1 << 48) - 1) * 1000 + 999)
 
-/* The largest transaction is a primary one: its record and, well within this, its other fields. */
-#define TRANSACTION_MAX (APM_PRIMARY_MAX + 512u)
-#define PROOF_FIXED_LEN (2 + APM_SIGNATURE_LEN + 4 + 4)
-#define PROOF_MAX_LEN (PROOF_FIXED_LEN + 32 * APM_DIGEST_LEN)
+#define PUBLIC_FIELDS_MAX 4096 /* bytes, more than APM_FIELDS_MAX of the longest */
 
-/* Statements of which one verification is remembered. */
-#define VERIFIED_ENTRIES 64
+/* Names by code; the code of the first is 1. */
+static const char *const kind_names[] = {"patient", "primary", "query",		 "consent",
+										 "erasure", "export",  "membership", "contract"};
+static const char *const scope_names[] = {"records", "history",	  "search", "match",
+										  "export",	 "emergency", "note"};
+static const char *const consent_names[] = {"grant", "revoke", "review"};
+static const char *const policy_names[] = {"difficulty", "access",	  "purpose",   "emergency",
+										   "export",	 "fetch_cap", "query_rate"};
+
+#define NAME_OF(names, code) name_of(names, sizeof(names) / sizeof(names[0]), code)
+
+static const char *
+name_of(const char *const *names, size_t n, unsigned int code)
+{
+	return code >= 1 && code <= n ? names[code - 1] : NULL;
+}
 
 const char *
 apm_kind_name(ApmKind kind)
 {
-	switch (kind)
+	return NAME_OF(kind_names, (unsigned int) kind);
+}
+
+const char *
+apm_scope_name(uint8_t scope)
+{
+	return NAME_OF(scope_names, scope);
+}
+
+const char *
+apm_consent_name(uint8_t action)
+{
+	return NAME_OF(consent_names, action);
+}
+
+const char *
+apm_policy_name(uint16_t key)
+{
+	return NAME_OF(policy_names, key);
+}
+
+uint16_t
+apm_policy_code(const char *name)
+{
+	for (uint16_t key = 1; apm_policy_name(key) != NULL; key++)
 	{
-		case APM_KIND_PATIENT:
-			return "patient";
-		case APM_KIND_PRIMARY:
-			return "primary";
-		case APM_KIND_QUERY:
-			return "query";
-		case APM_KIND_CONSENT:
-			return "consent";
-		case APM_KIND_ERASURE:
-			return "erasure";
-		case APM_KIND_EXPORT:
-			return "export";
-		case APM_KIND_MEMBERSHIP:
-			return "membership";
-		case APM_KIND_CONTRACT:
-			return "contract";
+		if (strcmp(apm_policy_name(key), name) == 0)
+			return key;
 	}
-	return NULL;
+	return 0;
+}
+
+bool
+apm_groups_have(const ApmGroups *groups, const uint8_t id[APM_STAFF_LEN])
+{
+	for (int i = 0; i < groups->count; i++)
+	{
+		if (memcmp(groups->ids + i * APM_STAFF_LEN, id, APM_STAFF_LEN) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+all_zero(const uint8_t *bytes, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+	{
+		if (bytes[i] != 0)
+			return false;
+	}
+	return true;
+}
+
+/* Are count ids of len bytes in ascending order, none twice? */
+static bool
+ascending(const uint8_t *ids, int count, size_t len)
+{
+	for (int i = 1; i < count; i++)
+	{
+		if (memcmp(ids + (i - 1) * len, ids + i * len, len) >= 0)
+			return false;
+	}
+	return true;
+}
+
+static bool
+groups_in_bounds(const ApmGroups *g)
+{
+	return ascending(g->ids, g->count, APM_STAFF_LEN);
+}
+
+static bool
+tokens_in_bounds(const ApmTokens *t, int most)
+{
+	return t->count <= most && ascending(t->bytes, t->count, APM_TOKEN_LEN);
 }
 
 /* Both pseudonym modes write graphic ASCII, so nothing else is an aPid. */
@@ -88,26 +163,76 @@ apid_in_bounds(ApmSlice apid)
 static bool
 primary_in_bounds(const ApmPrimaryFields *f)
 {
-	static const ApmUuid none;
-
 	if (!apid_in_bounds(f->apid) || f->record.len < 1 || f->record.len > APM_PRIMARY_MAX)
 		return false;
-	if ((f->flags & ~APM_PRIMARY_AMENDS) != 0)
+	if ((f->flags & ~ALL_PRIMARY_FLAGS) != 0 || !tokens_in_bounds(&f->tokens, APM_TOKENS_MAX))
 		return false;
-	return (f->flags & APM_PRIMARY_AMENDS) != 0 || memcmp(&f->amends, &none, sizeof(none)) == 0;
+	return (f->flags & APM_PRIMARY_AMENDS) != 0 || all_zero(f->amends.bytes, APM_UUID_LEN);
+}
+
+static bool
+query_in_bounds(const ApmQueryFields *f)
+{
+	bool search = f->scope == APM_SCOPE_SEARCH;
+	bool emergency = f->scope == APM_SCOPE_EMERGENCY;
+	bool rests_on_another =
+		f->scope == APM_SCOPE_MATCH || f->scope == APM_SCOPE_EXPORT || f->scope == APM_SCOPE_NOTE;
+
+	if (apm_scope_name(f->scope) == NULL)
+		return false;
+	if (search ? f->apid.len != 0 : !apid_in_bounds(f->apid))
+		return false;
+	if (!emergency && (f->reason != 0 || !all_zero(f->note.bytes, APM_DIGEST_LEN)))
+		return false;
+	if (!rests_on_another && !all_zero(f->basis, APM_UUID_LEN))
+		return false;
+	if ((f->tokens.count > 0) != search || !tokens_in_bounds(&f->tokens, APM_SEARCH_TOKENS_MAX))
+		return false;
+	return groups_in_bounds(&f->groups);
+}
+
+static bool
+consent_in_bounds(const ApmConsentFields *f)
+{
+	bool for_somebody = !all_zero(f->grantee, APM_STAFF_LEN);
+	bool rests_on_nothing = all_zero(f->reviewed.bytes, APM_UUID_LEN) && f->finding == 0;
+
+	if (!apid_in_bounds(f->apid) || !groups_in_bounds(&f->groups))
+		return false;
+	switch (f->action)
+	{
+		case APM_CONSENT_GRANT:
+			return for_somebody && f->until_us <= TIME_MAX_US && rests_on_nothing;
+		case APM_CONSENT_REVOKE:
+			return f->until_us == 0 && rests_on_nothing;
+		case APM_CONSENT_REVIEW:
+			return !for_somebody && f->purpose == 0 && f->until_us == 0 &&
+				   (f->finding == APM_FINDING_JUSTIFIED || f->finding == APM_FINDING_UNJUSTIFIED);
+		default:
+			return false;
+	}
+}
+
+/* The numbers are also those that a database's signed integers hold. */
+static bool
+export_in_bounds(const ApmExportFields *f)
+{
+	return f->release >= 1 && f->release <= INT32_MAX && f->rows <= INT64_MAX && f->parameters.len >= 1 &&
+		   f->parameters.len <= APM_PARAMETERS_MAX;
 }
 
 static bool
 contract_in_bounds(const ApmContractFields *f)
 {
-	if (f->count < 1 || f->count > APM_POLICY_MAX)
+	ApmReader r;
+	ApmItem item;
+
+	if (f->count < 1 || f->count > APM_ITEMS_MAX || f->items.len > APM_ITEMS_BYTES)
 		return false;
-	for (int i = 1; i < f->count; i++)
-	{
-		if (f->policies[i - 1].key >= f->policies[i].key)
-			return false;
-	}
-	return true;
+	apm_reader_init(&r, f->items);
+	for (int i = 0; i < f->count; i++)
+		apm_item_get(&r, &item);
+	return apm_reader_done(&r);
 }
 
 /*
@@ -115,9 +240,14 @@ contract_in_bounds(const ApmContractFields *f)
  * mean together with the ledger is the contract's question (rules.c), not this one's.
  */
 static bool
-fields_in_bounds(const ApmTransaction *tx)
+in_bounds(const ApmTransaction *tx)
 {
+	ApmPublicField fields[APM_FIELDS_MAX];
+	int n;
+
 	if (tx->time_us > TIME_MAX_US || (tx->roles & ~ALL_ROLES) != 0)
+		return false;
+	if (apm_fields_decode(tx->fields, fields, &n) != APM_OK)
 		return false;
 
 	switch (tx->kind)
@@ -127,36 +257,90 @@ fields_in_bounds(const ApmTransaction *tx)
 		case APM_KIND_PRIMARY:
 			return primary_in_bounds(&tx->u.primary);
 		case APM_KIND_QUERY:
-			return apid_in_bounds(tx->u.query.apid);
+			return query_in_bounds(&tx->u.query);
+		case APM_KIND_CONSENT:
+			return consent_in_bounds(&tx->u.consent);
+		case APM_KIND_EXPORT:
+			return export_in_bounds(&tx->u.export);
 		case APM_KIND_MEMBERSHIP:
 			return tx->u.membership.member == APM_MEMBER_NODE || tx->u.membership.member == APM_MEMBER_ORIGIN;
 		case APM_KIND_CONTRACT:
 			return contract_in_bounds(&tx->u.contract);
-		case APM_KIND_CONSENT:
 		case APM_KIND_ERASURE:
-		case APM_KIND_EXPORT:
 			break; /* no template in this version */
 	}
 	return false;
 }
 
 static void
-put_primary(const ApmPrimaryFields *f, ApmBuf *out)
+put_slice(ApmBuf *out, ApmSlice slice)
 {
-	apm_put_raw(out, f->rid.bytes, APM_UUID_LEN);
-	apm_put_bytes(out, f->apid.data, f->apid.len);
-	apm_put_u8(out, f->flags);
-	apm_put_raw(out, f->amends.bytes, APM_UUID_LEN);
-	apm_put_bytes(out, f->record.data, f->record.len);
+	apm_put_bytes(out, slice.data, slice.len);
 }
 
 static void
-put_fields(const ApmTransaction *tx, ApmBuf *out)
+put_ids(ApmBuf *out, const uint8_t *ids, uint8_t count, size_t len)
+{
+	apm_put_u8(out, count);
+	apm_put_raw(out, ids, count * len);
+}
+
+static void
+put_primary(const ApmPrimaryFields *f, ApmBuf *out)
+{
+	apm_put_raw(out, f->rid.bytes, APM_UUID_LEN);
+	put_slice(out, f->apid);
+	apm_put_u8(out, f->flags);
+	apm_put_raw(out, f->amends.bytes, APM_UUID_LEN);
+	apm_put_raw(out, f->ruleset.bytes, APM_DIGEST_LEN);
+	put_ids(out, f->tokens.bytes, f->tokens.count, APM_TOKEN_LEN);
+	put_slice(out, f->record);
+}
+
+static void
+put_query(const ApmQueryFields *f, ApmBuf *out)
+{
+	apm_put_u8(out, f->scope);
+	put_slice(out, f->apid);
+	apm_put_u16(out, f->purpose);
+	apm_put_u16(out, f->reason);
+	apm_put_raw(out, f->note.bytes, APM_DIGEST_LEN);
+	apm_put_raw(out, f->basis, APM_UUID_LEN);
+	put_ids(out, f->tokens.bytes, f->tokens.count, APM_TOKEN_LEN);
+	apm_put_raw(out, f->acting, APM_STAFF_LEN);
+	put_ids(out, f->groups.ids, f->groups.count, APM_STAFF_LEN);
+}
+
+static void
+put_consent(const ApmConsentFields *f, ApmBuf *out)
+{
+	apm_put_u8(out, f->action);
+	put_slice(out, f->apid);
+	apm_put_raw(out, f->grantee, APM_STAFF_LEN);
+	apm_put_u16(out, f->purpose);
+	apm_put_u64(out, f->until_us);
+	apm_put_raw(out, f->reviewed.bytes, APM_UUID_LEN);
+	apm_put_u8(out, f->finding);
+	put_ids(out, f->groups.ids, f->groups.count, APM_STAFF_LEN);
+}
+
+static void
+put_export(const ApmExportFields *f, ApmBuf *out)
+{
+	apm_put_raw(out, f->study, APM_STUDY_LEN);
+	apm_put_u32(out, f->release);
+	put_slice(out, f->parameters);
+	apm_put_u64(out, f->rows);
+	apm_put_raw(out, f->digest.bytes, APM_DIGEST_LEN);
+}
+
+static void
+put_kind(const ApmTransaction *tx, ApmBuf *out)
 {
 	switch (tx->kind)
 	{
 		case APM_KIND_PATIENT:
-			apm_put_bytes(out, tx->u.patient.apid.data, tx->u.patient.apid.len);
+			put_slice(out, tx->u.patient.apid);
 			apm_put_u32(out, tx->u.patient.version);
 			apm_put_raw(out, tx->u.patient.old_profile.bytes, APM_DIGEST_LEN);
 			apm_put_raw(out, tx->u.patient.profile.bytes, APM_DIGEST_LEN);
@@ -165,8 +349,13 @@ put_fields(const ApmTransaction *tx, ApmBuf *out)
 			put_primary(&tx->u.primary, out);
 			break;
 		case APM_KIND_QUERY:
-			apm_put_bytes(out, tx->u.query.apid.data, tx->u.query.apid.len);
-			apm_put_u16(out, tx->u.query.purpose);
+			put_query(&tx->u.query, out);
+			break;
+		case APM_KIND_CONSENT:
+			put_consent(&tx->u.consent, out);
+			break;
+		case APM_KIND_EXPORT:
+			put_export(&tx->u.export, out);
 			break;
 		case APM_KIND_MEMBERSHIP:
 			apm_put_u8(out, tx->u.membership.member);
@@ -174,16 +363,10 @@ put_fields(const ApmTransaction *tx, ApmBuf *out)
 			break;
 		case APM_KIND_CONTRACT:
 			apm_put_u16(out, tx->u.contract.count);
-			for (int i = 0; i < tx->u.contract.count; i++)
-			{
-				apm_put_u16(out, tx->u.contract.policies[i].key);
-				apm_put_u64(out, tx->u.contract.policies[i].value);
-			}
+			put_slice(out, tx->u.contract.items);
 			break;
-		case APM_KIND_CONSENT:
 		case APM_KIND_ERASURE:
-		case APM_KIND_EXPORT:
-			out->failed = true; /* fields_in_bounds() lets none of these through */
+			out->failed = true; /* in_bounds() lets it not through */
 			break;
 	}
 }
@@ -192,7 +375,7 @@ put_fields(const ApmTransaction *tx, ApmBuf *out)
 ApmStatus
 apm_transaction_encode(const ApmTransaction *tx, ApmBuf *out)
 {
-	if (!fields_in_bounds(tx))
+	if (!in_bounds(tx))
 		return APM_ERR_RANGE;
 
 	apm_put_u8(out, TRANSACTION_TAG);
@@ -203,8 +386,16 @@ apm_transaction_encode(const ApmTransaction *tx, ApmBuf *out)
 	apm_put_u64(out, tx->time_us);
 	apm_put_raw(out, tx->actor, APM_STAFF_LEN);
 	apm_put_u16(out, tx->roles);
-	put_fields(tx, out);
+	put_slice(out, tx->fields);
+	put_kind(tx, out);
 	return apm_buf_status(out);
+}
+
+static const uint8_t *
+get_ids(ApmReader *r, uint8_t *count, size_t len)
+{
+	*count = apm_get_u8(r);
+	return apm_get_slice(r, *count * len).data;
 }
 
 static void
@@ -214,27 +405,50 @@ get_primary(ApmReader *r, ApmPrimaryFields *f)
 	f->apid = apm_get_bytes(r, APM_APID_MAX);
 	f->flags = apm_get_u8(r);
 	apm_get_raw(r, f->amends.bytes, APM_UUID_LEN);
+	apm_get_raw(r, f->ruleset.bytes, APM_DIGEST_LEN);
+	f->tokens.bytes = get_ids(r, &f->tokens.count, APM_TOKEN_LEN);
 	f->record = apm_get_bytes(r, APM_PRIMARY_MAX);
 }
 
 static void
-get_contract(ApmReader *r, ApmContractFields *f)
+get_query(ApmReader *r, ApmQueryFields *f)
 {
-	f->count = apm_get_u16(r);
-	if (f->count > APM_POLICY_MAX)
-	{
-		r->failed = true;
-		f->count = 0;
-	}
-	for (int i = 0; i < f->count; i++)
-	{
-		f->policies[i].key = apm_get_u16(r);
-		f->policies[i].value = apm_get_u64(r);
-	}
+	f->scope = apm_get_u8(r);
+	f->apid = apm_get_bytes(r, APM_APID_MAX);
+	f->purpose = apm_get_u16(r);
+	f->reason = apm_get_u16(r);
+	apm_get_raw(r, f->note.bytes, APM_DIGEST_LEN);
+	apm_get_raw(r, f->basis, APM_UUID_LEN);
+	f->tokens.bytes = get_ids(r, &f->tokens.count, APM_TOKEN_LEN);
+	apm_get_raw(r, f->acting, APM_STAFF_LEN);
+	f->groups.ids = get_ids(r, &f->groups.count, APM_STAFF_LEN);
 }
 
 static void
-get_fields(ApmReader *r, ApmTransaction *tx)
+get_consent(ApmReader *r, ApmConsentFields *f)
+{
+	f->action = apm_get_u8(r);
+	f->apid = apm_get_bytes(r, APM_APID_MAX);
+	apm_get_raw(r, f->grantee, APM_STAFF_LEN);
+	f->purpose = apm_get_u16(r);
+	f->until_us = apm_get_u64(r);
+	apm_get_raw(r, f->reviewed.bytes, APM_UUID_LEN);
+	f->finding = apm_get_u8(r);
+	f->groups.ids = get_ids(r, &f->groups.count, APM_STAFF_LEN);
+}
+
+static void
+get_export(ApmReader *r, ApmExportFields *f)
+{
+	apm_get_raw(r, f->study, APM_STUDY_LEN);
+	f->release = apm_get_u32(r);
+	f->parameters = apm_get_bytes(r, APM_PARAMETERS_MAX);
+	f->rows = apm_get_u64(r);
+	apm_get_raw(r, f->digest.bytes, APM_DIGEST_LEN);
+}
+
+static void
+get_kind(ApmReader *r, ApmTransaction *tx)
 {
 	switch (tx->kind)
 	{
@@ -248,15 +462,21 @@ get_fields(ApmReader *r, ApmTransaction *tx)
 			get_primary(r, &tx->u.primary);
 			break;
 		case APM_KIND_QUERY:
-			tx->u.query.apid = apm_get_bytes(r, APM_APID_MAX);
-			tx->u.query.purpose = apm_get_u16(r);
+			get_query(r, &tx->u.query);
+			break;
+		case APM_KIND_CONSENT:
+			get_consent(r, &tx->u.consent);
+			break;
+		case APM_KIND_EXPORT:
+			get_export(r, &tx->u.export);
 			break;
 		case APM_KIND_MEMBERSHIP:
 			tx->u.membership.member = apm_get_u8(r);
 			apm_get_raw(r, tx->u.membership.spki, APM_SPKI_LEN);
 			break;
 		case APM_KIND_CONTRACT:
-			get_contract(r, &tx->u.contract);
+			tx->u.contract.count = apm_get_u16(r);
+			tx->u.contract.items = apm_get_bytes(r, APM_ITEMS_BYTES);
 			break;
 		default:
 			r->failed = true; /* a byte that names no kind with a template */
@@ -280,8 +500,9 @@ apm_transaction_decode(ApmSlice in, ApmTransaction *out)
 	tx.time_us = apm_get_u64(&r);
 	apm_get_raw(&r, tx.actor, APM_STAFF_LEN);
 	tx.roles = apm_get_u16(&r);
-	get_fields(&r, &tx);
-	if (!apm_reader_done(&r) || !fields_in_bounds(&tx))
+	tx.fields = apm_get_bytes(&r, PUBLIC_FIELDS_MAX);
+	get_kind(&r, &tx);
+	if (!apm_reader_done(&r) || !in_bounds(&tx))
 		return APM_ERR_FORMAT;
 
 	*out = tx;
@@ -299,6 +520,8 @@ apm_transaction_apid(const ApmTransaction *tx)
 			return tx->u.primary.apid;
 		case APM_KIND_QUERY:
 			return tx->u.query.apid;
+		case APM_KIND_CONSENT:
+			return tx->u.consent.apid;
 		default:
 			return APM_SLICE(NULL, 0);
 	}
@@ -318,170 +541,24 @@ apm_transaction_tid(uint64_t time_us, const ApmDigest *leaf, ApmUuid *out)
 	apm_uuid7(time_us / 1000, leaf->bytes, out);
 }
 
-/*
- * How many nodes a path for this index in a tree of this size has (RFC 9162, 2.1.3):
- * one for each level up to where the leaf's way and the last leaf's way join, and above
- * that one for each left sibling.
- */
-static uint32_t
-path_length(uint32_t index, uint32_t size)
+static void
+big_endian(uint32_t v, uint8_t out[4])
 {
-	uint32_t differing = index ^ (size - 1);
-	uint32_t inner = 0;
-
-	while (inner < 32 && (differing >> inner) != 0)
-		inner++;
-	if (inner == 32)
-		return inner;
-	return inner + (uint32_t) __builtin_popcount(index >> inner);
-}
-
-/* A proof whose path does not fit its index and size makes the buffer fail. */
-void
-apm_origin_proof_encode(const ApmOriginProof *proof, ApmBuf *out)
-{
-	if (proof->index >= proof->size || proof->path.count != path_length(proof->index, proof->size))
-	{
-		out->failed = true;
-		return;
-	}
-	apm_put_u8(out, PROOF_TAG);
-	apm_put_u8(out, ENCODING_VERSION);
-	apm_put_raw(out, proof->signature.bytes, APM_SIGNATURE_LEN);
-	apm_put_u32(out, proof->index);
-	apm_put_u32(out, proof->size);
-	apm_put_raw(out, proof->path.nodes, proof->path.count * sizeof(ApmDigest));
+	for (int i = 0; i < 4; i++)
+		out[i] = (uint8_t) (v >> (24 - 8 * i));
 }
 
 ApmStatus
-apm_origin_proof_decode(ApmSlice in, ApmOriginProof *out)
+apm_note_digest(ApmSlice sealed_note, ApmDigest *out)
 {
-	ApmOriginProof proof;
-	ApmReader r;
+	static const char label[] = "apm note";
+	uint8_t len[4];
+	ApmSlice parts[] = {APM_SLICE(label, sizeof(label) - 1), APM_SLICE(len, sizeof(len)), sealed_note};
 
-	memset(&proof, 0, sizeof(proof));
-	apm_reader_init(&r, in);
-	apm_expect_u8(&r, PROOF_TAG);
-	apm_expect_u8(&r, ENCODING_VERSION);
-	apm_get_raw(&r, proof.signature.bytes, APM_SIGNATURE_LEN);
-	proof.index = apm_get_u32(&r);
-	proof.size = apm_get_u32(&r);
-	if (r.failed || proof.index >= proof.size)
-		return APM_ERR_FORMAT;
-	proof.path.count = path_length(proof.index, proof.size);
-	apm_get_raw(&r, proof.path.nodes, proof.path.count * sizeof(ApmDigest));
-	if (!apm_reader_done(&r))
-		return APM_ERR_FORMAT;
-
-	*out = proof;
-	return APM_OK;
-}
-
-/*
- * What is signed for a statement: SHA-256("apm origin\0" || u32 size || root).  The size is in it,
- * because a path can lead to the same root in trees of several sizes.
- */
-static ApmStatus
-origin_message(const ApmDigest *root, uint32_t size, ApmDigest *out)
-{
-	static const char label[] = "apm origin";
-	uint8_t number[4] = {size >> 24, size >> 16, size >> 8, size};
-	ApmSlice parts[] = {APM_SLICE(label, sizeof(label)), APM_SLICE(number, sizeof(number)),
-						APM_SLICE(root->bytes, APM_DIGEST_LEN)};
-
-	return apm_sha256_parts(parts, 3, out);
-}
-
-ApmStatus
-apm_origin_sign(const ApmEcKey *key, const ApmDigest *root, uint32_t size, ApmSignature *out)
-{
-	ApmDigest message;
-	ApmStatus status = origin_message(root, size, &message);
-
-	return status == APM_OK ? apm_sign(key, &message, out) : status;
-}
-
-/*
- * Signatures of the recent past that were good, as SHA-256(key id || message || signature).
- * Each digest has one place, so looking up costs one comparison; what is pushed out is
- * only verified again.  A failed verification leaves no trace here.
- */
-typedef struct VerifiedSignature
-{
-	bool used;
-	ApmDigest digest;
-} VerifiedSignature;
-
-static VerifiedSignature verified[VERIFIED_ENTRIES];
-
-static ApmStatus
-verify_message(const ApmEcKey *key, const ApmDigest *message, const ApmSignature *signature)
-{
-	ApmDigest id;
-	ApmDigest digest;
-	ApmSlice parts[] = {APM_SLICE(id.bytes, APM_DIGEST_LEN), APM_SLICE(message->bytes, APM_DIGEST_LEN),
-						APM_SLICE(signature->bytes, APM_SIGNATURE_LEN)};
-	VerifiedSignature *place;
-	ApmStatus status;
-
-	apm_ec_id(key, &id);
-	status = apm_sha256_parts(parts, 3, &digest);
-	if (status != APM_OK)
-		return status;
-	place = &verified[digest.bytes[0] % VERIFIED_ENTRIES];
-	if (place->used && memcmp(&place->digest, &digest, sizeof(digest)) == 0)
-		return APM_OK;
-
-	status = apm_verify_signature(key, message, signature);
-	if (status == APM_OK)
-	{
-		place->used = true;
-		place->digest = digest;
-	}
-	return status;
-}
-
-ApmStatus
-apm_origin_verify(const ApmEcKey *key, const ApmDigest *leaf, const ApmOriginProof *proof)
-{
-	ApmDigest root;
-	ApmDigest message;
-	ApmStatus status;
-
-	status = apm_merkle_root_from_path(leaf, proof->index, proof->size, &proof->path, &root);
-	if (status == APM_OK)
-		status = origin_message(&root, proof->size, &message);
-	return status == APM_OK ? verify_message(key, &message, &proof->signature) : status;
-}
-
-void
-apm_signed_encode(const ApmSigned *s, ApmBuf *out)
-{
-	apm_put_u8(out, SIGNED_TAG);
-	apm_put_u8(out, ENCODING_VERSION);
-	apm_put_raw(out, s->nonce, APM_NONCE_LEN);
-	apm_put_bytes(out, s->transaction.data, s->transaction.len);
-	apm_put_bytes(out, s->proof.data, s->proof.len);
-}
-
-/* Slices in the result point into the input, and are not looked into. */
-ApmStatus
-apm_signed_decode(ApmSlice in, ApmSigned *out)
-{
-	ApmSigned s;
-	ApmReader r;
-
-	apm_reader_init(&r, in);
-	apm_expect_u8(&r, SIGNED_TAG);
-	apm_expect_u8(&r, ENCODING_VERSION);
-	apm_get_raw(&r, s.nonce, APM_NONCE_LEN);
-	s.transaction = apm_get_bytes(&r, TRANSACTION_MAX);
-	s.proof = apm_get_bytes(&r, PROOF_MAX_LEN);
-	if (!apm_reader_done(&r))
-		return APM_ERR_FORMAT;
-
-	*out = s;
-	return APM_OK;
+	if (sealed_note.len > UINT32_MAX)
+		return APM_ERR_RANGE;
+	big_endian((uint32_t) sealed_note.len, len);
+	return apm_merkle_leaf(parts, 3, out);
 }
 
 ApmStatus
@@ -494,10 +571,7 @@ apm_profile_digest(uint32_t version, ApmSlice sealed_profile, ApmDigest *out)
 
 	if (sealed_profile.len > UINT32_MAX)
 		return APM_ERR_RANGE;
-	for (int i = 0; i < 4; i++)
-	{
-		numbers[i] = (uint8_t) (version >> (24 - 8 * i));
-		numbers[4 + i] = (uint8_t) (sealed_profile.len >> (24 - 8 * i));
-	}
+	big_endian(version, numbers);
+	big_endian((uint32_t) sealed_profile.len, numbers + 4);
 	return apm_merkle_leaf(parts, 3, out);
 }

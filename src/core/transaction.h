@@ -25,12 +25,12 @@
 
 typedef enum ApmKind
 {
-	APM_KIND_PATIENT = 1, /* registration or change of a profile */
-	APM_KIND_PRIMARY = 2, /* a record */
-	APM_KIND_QUERY = 3,	  /* a read asked for */
-	APM_KIND_CONSENT = 4, /* a grant, a revocation, the review of an emergency */
-	APM_KIND_ERASURE = 5, /* has no template yet */
-	APM_KIND_EXPORT = 6,  /* a dataset that was released */
+	APM_KIND_PATIENT = 1,	 /* registration or change of a profile */
+	APM_KIND_PRIMARY = 2,	 /* a record */
+	APM_KIND_QUERY = 3,		 /* a read asked for */
+	APM_KIND_CONSENT = 4,	 /* a grant, a revocation, the review of an emergency */
+	APM_KIND_ERASURE = 5,	 /* has no template yet */
+	APM_KIND_EXPORT = 6,	 /* a dataset that was released */
 	APM_KIND_MEMBERSHIP = 7, /* nodes and origins */
 	APM_KIND_CONTRACT = 8	 /* policies, purposes, reasons, templates, rules */
 } ApmKind;
@@ -90,8 +90,9 @@ typedef struct ApmPrimaryFields
 	ApmUuid rid;
 	ApmSlice apid;
 	uint8_t flags;
-	ApmUuid amends;	   /* with APM_PRIMARY_AMENDS, else zeros */
-	ApmDigest ruleset; /* of the data rules that it was held to (apm_contract_ruleset); zeros: none in force */
+	ApmUuid amends; /* with APM_PRIMARY_AMENDS, else zeros */
+	ApmDigest
+		ruleset; /* of the data rules that it was held to (apm_contract_ruleset); zeros: none in force */
 	ApmTokens tokens;
 	ApmSlice record; /* the inner record, still encrypted */
 } ApmPrimaryFields;
@@ -114,15 +115,16 @@ extern const char *apm_scope_name(uint8_t scope); /* "records", ...; NULL if unk
 
 typedef struct ApmQueryFields
 {
-	uint8_t scope;					/* ApmScope */
-	ApmSlice apid;					/* empty in a search, and nowhere else */
-	uint16_t purpose;				/* code from the list on the chain, 0 for none */
-	uint16_t reason;				/* emergency: code from the list on the chain; else 0 */
-	ApmDigest note;					/* emergency: apm_note_digest of the sealed note, or zeros; else zeros */
-	uint8_t basis[APM_UUID_LEN];	/* match: Tid of the search; export: the study; note: Tid of the emergency; else zeros */
-	ApmTokens tokens;				/* search: 1 to APM_SEARCH_TOKENS_MAX; else none */
-	uint8_t acting[APM_STAFF_LEN];	/* the acting role */
-	ApmGroups groups;				/* that it belongs to, itself included */
+	uint8_t scope;	  /* ApmScope */
+	ApmSlice apid;	  /* empty in a search, and nowhere else */
+	uint16_t purpose; /* code from the list on the chain, 0 for none */
+	uint16_t reason;  /* emergency: code from the list on the chain; else 0 */
+	ApmDigest note;	  /* emergency: apm_note_digest of the sealed note, or zeros; else zeros */
+	uint8_t basis
+		[APM_UUID_LEN]; /* match: Tid of the search; export: the study; note: Tid of the emergency; else zeros */
+	ApmTokens tokens;			   /* search: 1 to APM_SEARCH_TOKENS_MAX; else none */
+	uint8_t acting[APM_STAFF_LEN]; /* the acting role */
+	ApmGroups groups;			   /* that it belongs to, itself included */
 } ApmQueryFields;
 
 typedef enum ApmConsentAction
@@ -176,15 +178,19 @@ typedef struct ApmMembershipFields
 
 /* Policies of the contract; what a chain does not set has its default. */
 #define APM_POLICY_DIFFICULTY 1 /* bits; set in the genesis block */
-#define APM_POLICY_ACCESS 2		/* 1 clinician: those of the patient's hospital read; 2 consent: who has a grant reads */
-#define APM_POLICY_PURPOSE 3	/* 1: a query must state a purpose; default 0 */
-#define APM_POLICY_EMERGENCY 4	/* 0: none; 1: not of who withdrew (default); 2: of everybody */
-#define APM_POLICY_EXPORT 5		/* 1: of who did not withdraw; 2: of who granted it; default as APM_POLICY_ACCESS */
-#define APM_POLICY_FETCH_CAP 6	/* patients of one statement that reads; 0: any number; default 1000 */
-#define APM_POLICY_QUERY_RATE 7 /* queries of one actor in an hour of block time, exports aside; 0: any number (default) */
+#define APM_POLICY_ACCESS \
+	2 /* 1 clinician: those of the patient's hospital read; 2 consent: who has a grant reads */
+#define APM_POLICY_PURPOSE 3   /* 1: a query must state a purpose; default 0 */
+#define APM_POLICY_EMERGENCY 4 /* 0: none; 1: not of who withdrew (default); 2: of everybody */
+#define APM_POLICY_EXPORT \
+	5 /* 1: of who did not withdraw; 2: of who granted it; default as APM_POLICY_ACCESS */
+#define APM_POLICY_FETCH_CAP 6 /* patients of one statement that reads; 0: any number; default 1000 */
+#define APM_POLICY_QUERY_RATE \
+	7 /* queries of one actor in an hour of block time, exports aside; 0: any number (default) */
 #define APM_POLICY_MAX 64
 
-extern uint16_t apm_policy_code(const char *name); /* "difficulty", "access", "purpose", "emergency", ...; 0 if unknown */
+/* "difficulty", "access", "purpose", "emergency", "export", "fetch_cap", "query_rate"; 0 or NULL if unknown */
+extern uint16_t apm_policy_code(const char *name);
 extern const char *apm_policy_name(uint16_t key);
 
 typedef struct ApmPolicy
@@ -206,7 +212,7 @@ typedef struct ApmTransaction
 	ApmDigest origin; /* id of the APM's signing key */
 	uint64_t time_us; /* microseconds since 1970-01-01 UTC */
 	uint8_t actor[APM_STAFF_LEN];
-	uint16_t roles; /* APM_ROLE_* */
+	uint16_t roles;	 /* APM_ROLE_* */
 	ApmSlice fields; /* public fields, encoded (field.h); empty stands for none */
 	union
 	{
@@ -227,6 +233,8 @@ extern ApmStatus apm_transaction_decode(ApmSlice in, ApmTransaction *out);
 extern ApmSlice apm_transaction_apid(const ApmTransaction *tx);
 
 #define APM_NONCE_LEN 32
+/* The largest transaction is a primary one: its record and, well within this, its other fields. */
+#define APM_TRANSACTION_MAX (APM_PRIMARY_MAX + 8192u)
 
 extern ApmStatus apm_transaction_leaf(const uint8_t nonce[APM_NONCE_LEN], ApmSlice tx, ApmDigest *out);
 extern void apm_transaction_tid(uint64_t time_us, const ApmDigest *leaf, ApmUuid *out);

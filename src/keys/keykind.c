@@ -12,7 +12,8 @@
 
 const ApmKeyKind apm_key_kinds[APM_KEY_KINDS] = {
 	{"apm-index", APM_FORM_SECRET, false},		{"apm-pepper", APM_FORM_SECRET, false},
-	{"apm-staff", APM_FORM_SECRET, false},		{"apm-wrapping", APM_FORM_SECRET, true},
+	{"apm-staff", APM_FORM_SECRET, false},		{"apm-search", APM_FORM_SECRET, false},
+	{"apm-export", APM_FORM_SECRET, false},		{"apm-wrapping", APM_FORM_SECRET, true},
 	{"apm-envelope", APM_FORM_RSA, true},		{"network-server", APM_FORM_RSA, true},
 	{"private-blockchain", APM_FORM_RSA, true}, {"apm-signing", APM_FORM_EC, true},
 	{"node-signing", APM_FORM_EC, true},

@@ -2,7 +2,8 @@
  * keykind.h
  *	  The kinds of key that there are and how their files are called.  Private to the room.
  *
- *		apm-index.key, apm-pepper.key, apm-staff.key     32 bytes, for ever
+ *		apm-index.key, apm-pepper.key, apm-staff.key,
+ *		apm-search.key, apm-export.key                   32 bytes, for ever
  *		apm-wrapping.<generation>.key                    32 bytes
  *		<pair>.<generation>.pem, .pub.pem                PKCS#8 and SPKI
  *
@@ -31,10 +32,10 @@ typedef struct ApmKeyKind
 
 /* Index into apm_key_kinds.  Secrets, pairs and signing keys in the order of their enums in keyring.h. */
 #define APM_KIND_OF_SECRET(secret) ((int) (secret))
-#define APM_KIND_OF_WRAPPING 3
-#define APM_KIND_OF_PAIR(pair) (4 + (int) (pair))
-#define APM_KIND_OF_SIGNER(key) (7 + (int) (key))
-#define APM_KEY_KINDS 9
+#define APM_KIND_OF_WRAPPING 5
+#define APM_KIND_OF_PAIR(pair) (6 + (int) (pair))
+#define APM_KIND_OF_SIGNER(key) (9 + (int) (key))
+#define APM_KEY_KINDS 11
 
 extern const ApmKeyKind apm_key_kinds[APM_KEY_KINDS];
 

@@ -37,7 +37,7 @@ sub spew
 is(listing(), '', 'no keys at first');
 
 # --- apm_keygen
-my @kinds = qw(apm-index apm-pepper apm-staff apm-wrapping apm-envelope network-server
+my @kinds = qw(apm-index apm-pepper apm-staff apm-search apm-export apm-wrapping apm-envelope network-server
   private-blockchain apm-signing node-signing);
 is( query($node, 'clinic', 'SELECT kind, created FROM apm_keygen()'),
 	join("\n", map { "$_|t" } @kinds),
@@ -45,10 +45,10 @@ is( query($node, 'clinic', 'SELECT kind, created FROM apm_keygen()'),
 my $before = ids();
 my %content = map { $_ => slurp_file("$keys/$_") } grep { -f "$keys/$_" } slurp_dir($keys);
 is( query($node, 'clinic', 'SELECT count(*) FILTER (WHERE created), count(*) FROM apm_keygen()'),
-	'0|9', 'a second apm_keygen makes none');
+	'0|11', 'a second apm_keygen makes none');
 is(ids(), $before, 'and the keys are the same');
 is_deeply({ map { $_ => slurp_file("$keys/$_") } keys %content }, \%content, 'and so are their files');
-is(scalar(grep { !/^\.\.?$/ } slurp_dir($keys)), 14, 'nothing else is left in the directory');
+is(scalar(grep { !/^\.\.?$/ } slurp_dir($keys)), 16, 'nothing else is left in the directory');
 foreach my $name (sort keys %content)
 {
 	is((stat("$keys/$name"))[2] & 07777, $name =~ /pub\.pem$/ ? 0644 : 0600, "mode of $name");
@@ -56,7 +56,7 @@ foreach my $name (sort keys %content)
 is(length($content{'apm-index.key'}), 32, 'a secret is 32 bytes');
 
 unlink("$keys/apm-pepper.key") or die;
-is(scalar(split /\n/, listing()), 8, 'a key that is removed is not listed');
+is(scalar(split /\n/, listing()), 10, 'a key that is removed is not listed');
 is( query($node, 'clinic', 'SELECT kind FROM apm_keygen() WHERE created'),
 	'apm-pepper', 'apm_keygen makes only what is missing');
 spew("$keys/apm-pepper.key", $content{'apm-pepper.key'});
@@ -71,8 +71,8 @@ foreach my $sql ('SELECT * FROM apm_keygen()', 'SELECT * FROM apm_keys()', 'SELE
 $node->safe_psql('clinic', 'GRANT EXECUTE ON FUNCTION apm_keygen() TO stranger');
 fails_with($node, 'clinic', 'SELECT apm_keygen()', '42501', qr/permission denied to make keys/,
 	'nor with a grant that somebody gave by mistake', 'stranger');
-is(query($node, 'clinic', 'SELECT count(*) FROM apm.key', 'boss'), '9', 'apm_admin may list keys');
-is(query($node, 'clinic', 'SELECT count(*) FROM apm_keygen()', 'boss'), '9', 'and make them');
+is(query($node, 'clinic', 'SELECT count(*) FROM apm.key', 'boss'), '11', 'apm_admin may list keys');
+is(query($node, 'clinic', 'SELECT count(*) FROM apm_keygen()', 'boss'), '11', 'and make them');
 fails_with($node, 'clinic', 'SHOW apm.key_directory', '42501', qr/permission denied|must be superuser/,
 	'a stranger does not see where keys are', 'stranger');
 
@@ -162,7 +162,7 @@ set_and_reload($node, 'apm.key_directory', '');
 is(listing(), '', 'no directory, no keys');
 fails_with($node, 'clinic', 'SELECT apm_keygen()', 'AP002', qr/apm\.key_directory is not set/, 'keygen without a directory');
 set_and_reload($node, 'apm.key_directory', "$keys-new");
-is(query($node, 'clinic', 'SELECT count(*) FROM apm_keygen() WHERE created'), '9', 'keygen makes the directory');
+is(query($node, 'clinic', 'SELECT count(*) FROM apm_keygen() WHERE created'), '11', 'keygen makes the directory');
 is((stat("$keys-new"))[2] & 07777, 0700, 'for its owner alone');
 set_and_reload($node, 'apm.key_directory', $keys);
 

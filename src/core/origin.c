@@ -1,0 +1,191 @@
+/*
+ * origin.c
+ *	  The origin's proof, and a transaction signed with it.
+ *
+ * One signature stands for all transactions of a statement: it covers the root of the tree over
+ * their leaves, and each carries its place and its path.  The number of nodes of the path is
+ * not written: it follows from index and size.
+ *
+ * Origin proof: u8 'O', u8 version, signature, u32 index, u32 size, path.
+ */
+#include "transaction.h"
+
+#include <string.h>
+
+#include "digest.h"
+
+#define PROOF_TAG 'O'
+#define SIGNED_TAG 'A'
+#define ENCODING_VERSION 1
+
+#define PROOF_FIXED_LEN (2 + APM_SIGNATURE_LEN + 4 + 4)
+#define PROOF_MAX_LEN (PROOF_FIXED_LEN + 32 * APM_DIGEST_LEN)
+
+/* Statements of which one verification is remembered. */
+#define VERIFIED_ENTRIES 64
+
+/*
+ * How many nodes a path for this index in a tree of this size has (RFC 9162, 2.1.3):
+ * one for each level up to where the leaf's way and the last leaf's way join, and above
+ * that one for each left sibling.
+ */
+static uint32_t
+path_length(uint32_t index, uint32_t size)
+{
+	uint32_t differing = index ^ (size - 1);
+	uint32_t inner = 0;
+
+	while (inner < 32 && (differing >> inner) != 0)
+		inner++;
+	if (inner == 32)
+		return inner;
+	return inner + (uint32_t) __builtin_popcount(index >> inner);
+}
+
+/* A proof whose path does not fit its index and size makes the buffer fail. */
+void
+apm_origin_proof_encode(const ApmOriginProof *proof, ApmBuf *out)
+{
+	if (proof->index >= proof->size || proof->path.count != path_length(proof->index, proof->size))
+	{
+		out->failed = true;
+		return;
+	}
+	apm_put_u8(out, PROOF_TAG);
+	apm_put_u8(out, ENCODING_VERSION);
+	apm_put_raw(out, proof->signature.bytes, APM_SIGNATURE_LEN);
+	apm_put_u32(out, proof->index);
+	apm_put_u32(out, proof->size);
+	apm_put_raw(out, proof->path.nodes, proof->path.count * sizeof(ApmDigest));
+}
+
+ApmStatus
+apm_origin_proof_decode(ApmSlice in, ApmOriginProof *out)
+{
+	ApmOriginProof proof;
+	ApmReader r;
+
+	memset(&proof, 0, sizeof(proof));
+	apm_reader_init(&r, in);
+	apm_expect_u8(&r, PROOF_TAG);
+	apm_expect_u8(&r, ENCODING_VERSION);
+	apm_get_raw(&r, proof.signature.bytes, APM_SIGNATURE_LEN);
+	proof.index = apm_get_u32(&r);
+	proof.size = apm_get_u32(&r);
+	if (r.failed || proof.index >= proof.size)
+		return APM_ERR_FORMAT;
+	proof.path.count = path_length(proof.index, proof.size);
+	apm_get_raw(&r, proof.path.nodes, proof.path.count * sizeof(ApmDigest));
+	if (!apm_reader_done(&r))
+		return APM_ERR_FORMAT;
+
+	*out = proof;
+	return APM_OK;
+}
+
+/*
+ * What is signed for a statement: SHA-256("apm origin\0" || u32 size || root).  The size is in it,
+ * because a path can lead to the same root in trees of several sizes.
+ */
+static ApmStatus
+origin_message(const ApmDigest *root, uint32_t size, ApmDigest *out)
+{
+	static const char label[] = "apm origin";
+	uint8_t number[4] = {size >> 24, size >> 16, size >> 8, size};
+	ApmSlice parts[] = {APM_SLICE(label, sizeof(label)), APM_SLICE(number, sizeof(number)),
+						APM_SLICE(root->bytes, APM_DIGEST_LEN)};
+
+	return apm_sha256_parts(parts, 3, out);
+}
+
+ApmStatus
+apm_origin_sign(const ApmEcKey *key, const ApmDigest *root, uint32_t size, ApmSignature *out)
+{
+	ApmDigest message;
+	ApmStatus status = origin_message(root, size, &message);
+
+	return status == APM_OK ? apm_sign(key, &message, out) : status;
+}
+
+/*
+ * Signatures of the recent past that were good, as SHA-256(key id || message || signature).
+ * Each digest has one place, so looking up costs one comparison; what is pushed out is
+ * only verified again.  A failed verification leaves no trace here.
+ */
+typedef struct VerifiedSignature
+{
+	bool used;
+	ApmDigest digest;
+} VerifiedSignature;
+
+static VerifiedSignature verified[VERIFIED_ENTRIES];
+
+static ApmStatus
+verify_message(const ApmEcKey *key, const ApmDigest *message, const ApmSignature *signature)
+{
+	ApmDigest id;
+	ApmDigest digest;
+	ApmSlice parts[] = {APM_SLICE(id.bytes, APM_DIGEST_LEN), APM_SLICE(message->bytes, APM_DIGEST_LEN),
+						APM_SLICE(signature->bytes, APM_SIGNATURE_LEN)};
+	VerifiedSignature *place;
+	ApmStatus status;
+
+	apm_ec_id(key, &id);
+	status = apm_sha256_parts(parts, 3, &digest);
+	if (status != APM_OK)
+		return status;
+	place = &verified[digest.bytes[0] % VERIFIED_ENTRIES];
+	if (place->used && memcmp(&place->digest, &digest, sizeof(digest)) == 0)
+		return APM_OK;
+
+	status = apm_verify_signature(key, message, signature);
+	if (status == APM_OK)
+	{
+		place->used = true;
+		place->digest = digest;
+	}
+	return status;
+}
+
+ApmStatus
+apm_origin_verify(const ApmEcKey *key, const ApmDigest *leaf, const ApmOriginProof *proof)
+{
+	ApmDigest root;
+	ApmDigest message;
+	ApmStatus status;
+
+	status = apm_merkle_root_from_path(leaf, proof->index, proof->size, &proof->path, &root);
+	if (status == APM_OK)
+		status = origin_message(&root, proof->size, &message);
+	return status == APM_OK ? verify_message(key, &message, &proof->signature) : status;
+}
+
+void
+apm_signed_encode(const ApmSigned *s, ApmBuf *out)
+{
+	apm_put_u8(out, SIGNED_TAG);
+	apm_put_u8(out, ENCODING_VERSION);
+	apm_put_raw(out, s->nonce, APM_NONCE_LEN);
+	apm_put_bytes(out, s->transaction.data, s->transaction.len);
+	apm_put_bytes(out, s->proof.data, s->proof.len);
+}
+
+/* Slices in the result point into the input, and are not looked into. */
+ApmStatus
+apm_signed_decode(ApmSlice in, ApmSigned *out)
+{
+	ApmSigned s;
+	ApmReader r;
+
+	apm_reader_init(&r, in);
+	apm_expect_u8(&r, SIGNED_TAG);
+	apm_expect_u8(&r, ENCODING_VERSION);
+	apm_get_raw(&r, s.nonce, APM_NONCE_LEN);
+	s.transaction = apm_get_bytes(&r, APM_TRANSACTION_MAX);
+	s.proof = apm_get_bytes(&r, PROOF_MAX_LEN);
+	if (!apm_reader_done(&r))
+		return APM_ERR_FORMAT;
+
+	*out = s;
+	return APM_OK;
+}
