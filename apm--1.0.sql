@@ -629,7 +629,7 @@ CREATE FUNCTION @extschema@.apm_cloud_attach(foreign_table regclass) RETURNS voi
 REVOKE ALL ON FUNCTION @extschema@.apm_cloud_attach(regclass) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.apm_cloud_attach(regclass) TO apm_admin;
 COMMENT ON FUNCTION @extschema@.apm_cloud_attach(regclass) IS
-	'makes a table with rid uuid, apid text, apr bytea the cloud store; moves there what the embedded store holds';
+	'makes a table with rid uuid, apid text, apr bytea, tokens bytea[] the cloud store; moves there what the embedded store holds';
 
 -- network server (src/network) -----------------------------------------------
 CREATE VIEW apm.refused AS

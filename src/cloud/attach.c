@@ -67,9 +67,9 @@ enter_target(Oid target)
 	static ApmStatement embedded = {"SELECT 'apm.cloud_record'::pg_catalog.regclass = $1", 1, {OIDOID}, NULL};
 	static ApmStatement move = {
 		"WITH gone AS (DELETE FROM ONLY apm.cloud_record AS c USING ONLY apm.ledger_record AS r"
-		" WHERE r.rid = c.rid RETURNING c.rid, r.tid, c.apid, c.apr)"
-		" INSERT INTO apm.outbox (rid, tid, apid, apr, queued_at)"
-		" SELECT rid, tid, apid, apr, pg_catalog.clock_timestamp() FROM gone"
+		" WHERE r.rid = c.rid RETURNING c.rid, r.tid, c.apid, c.apr, c.tokens)"
+		" INSERT INTO apm.outbox (rid, tid, apid, apr, tokens, queued_at)"
+		" SELECT rid, tid, apid, apr, tokens, pg_catalog.clock_timestamp() FROM gone"
 		" ON CONFLICT (rid) DO NOTHING",
 		0,
 		{0},

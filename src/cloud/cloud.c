@@ -2,7 +2,7 @@
  * cloud.c
  *	  The cloud worker: one turn.
  *
- * Somebody waits for a read; nobody waits for a push.  So letters come first.
+ * Somebody waits for an answer; nobody waits for a push.  So letters come first.
  */
 #include "postgres.h"
 
@@ -15,24 +15,24 @@ extern PGDLLEXPORT void apm_cloud_main(Datum main_arg) pg_attribute_noreturn();
 
 /*
  * Tables that fill and empty have no statistics worth the name, and the planner then sorts a
- * long queue to take its first rows.  Whatever is asked here goes by an index.
+ * long queue to take its first rows.  Whatever is asked here goes by an index, that of the tokens
+ * by way of a bitmap.
  */
 static void
 start(void)
 {
 	SetConfigOption("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION);
-	SetConfigOption("enable_bitmapscan", "off", PGC_USERSET, PGC_S_SESSION);
 	SetConfigOption("enable_sort", "off", PGC_USERSET, PGC_S_SESSION);
 }
 
 static int
 turn(void)
 {
-	int reading = apm_read_turn();
+	int letters = apm_letters_turn();
 	int pushing = apm_push_turn();
 
-	if (reading == APM_TURN_AGAIN || pushing == APM_TURN_IDLE)
-		return reading;
+	if (letters == APM_TURN_AGAIN || pushing == APM_TURN_IDLE)
+		return letters;
 	return pushing;
 }
 

@@ -11,25 +11,30 @@
 #include "apm_depth.h"
 #include "apm_guc.h"
 #include "cloud/cloud.h"
+#include "core/transaction.h"
 #include "worker/worker.h"
 
 void
 apm_outbox_put(const ApmCloudRow *rows, int n)
 {
 	static ApmStatement put = {
-		"INSERT INTO apm.outbox (rid, tid, apid, apr, queued_at)"
-		" SELECT u.*, pg_catalog.clock_timestamp()"
-		" FROM unnest($1, $2, $3, $4) AS u"
+		"INSERT INTO apm.outbox (rid, tid, apid, apr, tokens, queued_at)"
+		" SELECT u.rid, u.tid, u.apid, u.apr,"
+		" ARRAY(SELECT pg_catalog.substr(u.tokens, $6 * i + 1, $6)"
+		" FROM pg_catalog.generate_series(0, pg_catalog.octet_length(u.tokens) / $6 - 1) AS i),"
+		" pg_catalog.clock_timestamp()"
+		" FROM unnest($1, $2, $3, $4, $5) AS u (rid, tid, apid, apr, tokens)"
 		" ON CONFLICT (rid) DO NOTHING",
-		4,
-		{UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, BYTEAARRAYOID},
+		6,
+		{UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID, INT4OID},
 		NULL,
 	};
 	ApmUuid *rids;
 	ApmUuid *tids;
 	ApmSlice *apids;
 	ApmSlice *aprs;
-	Datum args[4];
+	ApmSlice *tokens;
+	Datum args[6];
 
 	if (n == 0)
 		return;
@@ -38,26 +43,31 @@ apm_outbox_put(const ApmCloudRow *rows, int n)
 	tids = palloc(sizeof(ApmUuid) * n);
 	apids = palloc(sizeof(ApmSlice) * n);
 	aprs = palloc(sizeof(ApmSlice) * n);
+	tokens = palloc(sizeof(ApmSlice) * n);
 	for (int i = 0; i < n; i++)
 	{
 		rids[i] = rows[i].rid;
 		tids[i] = rows[i].tid;
 		apids[i] = rows[i].apid;
 		aprs[i] = rows[i].apr;
+		tokens[i] = rows[i].tokens.len > 0 ? rows[i].tokens : APM_SLICE("", 0);
 	}
 	args[0] = apm_uuid_array(rids, n);
 	args[1] = apm_uuid_array(tids, n);
 	args[2] = apm_text_array(apids, n);
 	args[3] = apm_bytea_array(aprs, n);
+	args[4] = apm_bytea_array(tokens, n);
+	args[5] = Int32GetDatum(APM_TOKEN_LEN);
 	apm_run(&put, args);
 	apm_wake_at_commit(APM_WORKER_CLOUD);
 
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < 5; i++)
 		pfree(DatumGetPointer(args[i]));
 	pfree(rids);
 	pfree(tids);
 	pfree(apids);
 	pfree(aprs);
+	pfree(tokens);
 }
 
 bool

@@ -1,6 +1,6 @@
 /*
  * read.c
- *	  Reading records back: both sides of the mailbox.
+ *	  Reading records back by their Rids: both sides of the mailbox.
  *
  * A reader must see what the cloud holds now.  Through his own foreign transaction he would
  * not (its snapshot is frozen), nor with his own rights; so the cloud worker reads for him,
@@ -10,7 +10,7 @@
  * Letters that wait together are read together, in one statement.  One bad answer must not
  * spoil the others: when a common statement fails, each letter is read alone.
  *
- * Request: u32 number, that many Rids.  Answer: u32 number, for each a u32-length aPR in the
+ * Request: u8 APM_ASK_RECORDS, u32 number, that many Rids.  Answer: u32 number, for each a u32-length aPR in the
  * order of the request, empty where there is none.  An answer may be for the first of the Rids
  * only, at least one: what is returned at once is bounded in bytes, and the caller asks on.
  */
@@ -23,15 +23,11 @@
 #include "apm_errors.h"
 #include "apm_sql.h"
 #include "cloud/cloud.h"
+#include "cloud/letter.h"
 #include "cloud/store.h"
-#include "worker/mailbox.h"
 
-#define READ_LETTERS 64
 #define READ_RIDS 4096 /* of one request */
 #define READ_BYTES (64 * 1024 * 1024)
-#define READ_TIMEOUT_MS (30 * 1000)
-#define SLOW_MS 3000	   /* a failure that took longer is not repeated ... */
-#define SLOW_PAUSE_MS 5000 /* ... for that long */
 
 /* A letter, opened. */
 typedef struct ApmAsking
@@ -50,21 +46,17 @@ typedef struct ApmAwaited
 	bool found;
 } ApmAwaited;
 
-/* How a round failed; message NULL: it did not. */
-typedef struct ApmReadFailure
+/* A round. */
+typedef struct ApmRound
 {
-	int sqlstate;
-	const char *message;
-	const char *hint;
-	bool away;
-	bool tampered; /* what was found counts for nothing */
-} ApmReadFailure;
-
-static TimestampTz no_read_before = 0;
+	HTAB *awaited;
+	MemoryContext context; /* of what is found, also before a failure */
+} ApmRound;
 
 static ApmStatus
 encode_request(const ApmUuid *rids, int n, ApmBuf *out)
 {
+	apm_put_u8(out, APM_ASK_RECORDS);
 	apm_put_u32(out, (uint32_t) n);
 	for (int i = 0; i < n; i++)
 		apm_put_raw(out, rids[i].bytes, APM_UUID_LEN);
@@ -116,6 +108,7 @@ open_letter(const ApmLetter *letter, ApmAsking *out)
 	uint32 n;
 
 	apm_reader_init(&r, APM_SLICE(letter->request, letter->request_len));
+	apm_expect_u8(&r, APM_ASK_RECORDS);
 	n = apm_get_u32(&r);
 	if (n < 1 || n > READ_RIDS)
 		r.failed = true;
@@ -127,8 +120,7 @@ open_letter(const ApmLetter *letter, ApmAsking *out)
 		apm_get_raw(&r, out->rids[i].bytes, APM_UUID_LEN);
 	if (apm_reader_done(&r))
 		return true;
-	apm_mailbox_fail(letter, ERRCODE_PROTOCOL_VIOLATION, "the cloud worker does not understand the request",
-					 "");
+	apm_letter_refuse(letter);
 	return false;
 }
 
@@ -243,9 +235,9 @@ enter_rows(HTAB *awaited, uint64 n, MemoryContext context)
 	}
 }
 
-/* Reads what is awaited from outbox and store, in one transaction; raises. */
+/* A visit: reads what is awaited from outbox and store. */
 static void
-read_rows(HTAB *awaited, MemoryContext context)
+read_rows(void *closure)
 {
 	static ApmStatement outbox = {
 		"SELECT rid, apr FROM ONLY apm.outbox WHERE rid = ANY ($1)",
@@ -253,6 +245,7 @@ read_rows(HTAB *awaited, MemoryContext context)
 		{UUIDARRAYOID},
 		NULL,
 	};
+	const ApmRound *round = closure;
 	ApmUuid *rids;
 	Datum args[1];
 	Oid target;
@@ -260,80 +253,17 @@ read_rows(HTAB *awaited, MemoryContext context)
 
 	apm_turn_begin("reading from the cloud");
 	target = apm_store_target(); /* before the outbox: attaching another moves rows there */
-	n = missing(awaited, &rids);
+	n = missing(round->awaited, &rids);
 	args[0] = apm_uuid_array(rids, n);
-	enter_rows(awaited, apm_run(&outbox, args), context);
-	n = missing(awaited, &rids);
+	enter_rows(round->awaited, apm_run(&outbox, args), round->context);
+	n = missing(round->awaited, &rids);
 	if (n > 0)
 	{
-		if (GetCurrentTimestamp() < no_read_before)
-			ereport(ERROR,
-					(errcode(ERRCODE_CONNECTION_FAILURE), errmsg("the cloud store did not answer just now")));
-		enter_rows(awaited, apm_store_select(target, rids, n), context);
+		apm_store_knock();
+		enter_rows(round->awaited, apm_store_select(target, rids, n), round->context);
 		apm_push_soon();
 	}
 	apm_turn_commit_async();
-}
-
-/* What a caller is told of an error.  Another server's message could carry anything, ours carries no value. */
-static void
-explain(const ErrorData *error, ApmReadFailure *out)
-{
-	ApmStoreFault fault = apm_store_fault(error->sqlerrcode);
-
-	out->sqlstate = error->sqlerrcode;
-	out->away = fault == APM_STORE_AWAY;
-	out->tampered = fault == APM_STORE_ROW || error->sqlerrcode == ERRCODE_APM_TAMPERED;
-	if (out->away)
-	{
-		out->sqlstate = ERRCODE_CONNECTION_EXCEPTION;
-		out->message = "the cloud store did not answer";
-		out->hint = "Records keep queueing; reads work again when it does. See apm.status.";
-	}
-	else if (out->sqlstate == ERRCODE_APM_TAMPERED || out->sqlstate == ERRCODE_APM_CLOUD)
-	{
-		out->message = error->message;
-		out->hint = error->hint != NULL ? error->hint : "";
-	}
-	else if (fault == APM_STORE_ROW)
-	{
-		out->sqlstate = ERRCODE_APM_TAMPERED;
-		out->message = "the cloud store answers with something that is not a record";
-		out->hint = "";
-	}
-	else
-	{
-		out->sqlstate = ERRCODE_APM_CLOUD;
-		out->message = "the cloud store cannot be read";
-		out->hint = "Look at the attached table, its server and the user mapping of apm_worker.";
-	}
-}
-
-/* Reads what is awaited; what was found before a failure stays entered. */
-static void
-try_round(HTAB *awaited, ApmReadFailure *failure)
-{
-	MemoryContext turn = CurrentMemoryContext;
-	TimestampTz started = GetCurrentTimestamp();
-
-	memset(failure, 0, sizeof(*failure));
-	PG_TRY();
-	{
-		apm_deadline_start(READ_TIMEOUT_MS);
-		read_rows(awaited, turn);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(turn);
-		explain(CopyErrorData(), failure);
-		FlushErrorState();
-		apm_turn_abort();
-	}
-	PG_END_TRY();
-	apm_deadline_stop();
-
-	if (failure->away && TimestampDifferenceExceeds(started, GetCurrentTimestamp(), SLOW_MS))
-		no_read_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SLOW_PAUSE_MS);
 }
 
 static bool
@@ -379,9 +309,10 @@ serve(ApmAsking *asked, int n)
 		AllocSetContextCreate(CurrentMemoryContext, "apm cloud read", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(round);
 	HTAB *awaited = await(asked, n);
-	ApmReadFailure failure;
+	ApmRound reading = {.awaited = awaited, .context = round};
+	ApmVisitFailure failure;
 
-	try_round(awaited, &failure);
+	apm_store_visit(read_rows, &reading, &failure);
 	for (int i = 0; i < n; i++)
 	{
 		if (failure.message == NULL || (!failure.tampered && wholly_found(&asked[i], awaited)))
@@ -389,31 +320,28 @@ serve(ApmAsking *asked, int n)
 		else if (n > 1 && !failure.away)
 			serve(&asked[i], 1);
 		else
-			apm_mailbox_fail(&asked[i].letter, failure.sqlstate, failure.message, failure.hint);
+			apm_letter_fail(&asked[i].letter, &failure);
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(round);
 }
 
-int
-apm_read_turn(void)
+void
+apm_read_serve(const ApmLetter *letters, int n)
 {
-	ApmLetter letters[READ_LETTERS];
-	ApmAsking *asked = palloc(sizeof(ApmAsking) * READ_LETTERS);
-	int taken = apm_mailbox_take(APM_WORKER_CLOUD, letters, READ_LETTERS);
-	int n = 0;
+	ApmAsking *asked = palloc(sizeof(ApmAsking) * Max(n, 1));
+	int opened = 0;
 
-	for (int i = 0; i < taken; i++)
+	for (int i = 0; i < n; i++)
 	{
-		if (open_letter(&letters[i], &asked[n]))
-			n++;
+		if (open_letter(&letters[i], &asked[opened]))
+			opened++;
 	}
-	for (int at = 0; at < n;)
+	for (int at = 0; at < opened;)
 	{
-		int together = plan_round(&asked[at], n - at);
+		int together = plan_round(&asked[at], opened - at);
 
 		serve(&asked[at], together);
 		at += together;
 	}
-	return taken == READ_LETTERS ? APM_TURN_AGAIN : APM_TURN_IDLE;
 }

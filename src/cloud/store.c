@@ -2,7 +2,7 @@
  * store.c
  *	  The table that is the cloud.
  *
- * Any table with the columns rid, apid and apr will do: a foreign table of whatever wrapper, or
+ * Any table with the columns rid, apid, apr and tokens will do: a foreign table of whatever wrapper, or
  * a plain one.  Its name is not known when this is compiled, so these statements, alone in
  * apm, are put together, from constants and the quoted qualified name.  Which table it is can
  * change at any time, and what is attached can be renamed, altered or dropped; therefore
@@ -41,6 +41,7 @@ static const struct
 	{"rid", UUIDOID, "rid uuid"},
 	{"apid", TEXTOID, "apid text"},
 	{"apr", BYTEAOID, "apr bytea"},
+	{"tokens", BYTEAARRAYOID, "tokens bytea[]"},
 };
 
 /* The statements for one table under one name. */
@@ -52,15 +53,15 @@ static struct
 	ApmStatement insert;
 	ApmStatement present;
 	ApmStatement select;
+	ApmStatement match;
 } store;
 
 static void
 unfit(const char *why)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_APM_CLOUD), errmsg("the cloud store's table is not fit: %s", why),
-			 errhint("Attach a table with rid uuid, apid text and apr bytea by apm_cloud_attach(). Nothing "
-					 "is lost: records wait in apm.outbox.")));
+	ereport(ERROR, (errcode(ERRCODE_APM_CLOUD), errmsg("the cloud store's table is not fit: %s", why),
+					errhint("Attach a table with rid uuid, apid text, apr bytea and tokens bytea[] by "
+							"apm_cloud_attach(). Nothing is lost: records wait in apm.outbox.")));
 }
 
 static bool
@@ -195,17 +196,19 @@ open_store(Oid target)
 	forget_statement(&store.insert);
 	forget_statement(&store.present);
 	forget_statement(&store.select);
+	forget_statement(&store.match);
 	store.name = NULL;
 	if (store.context == NULL)
 		store.context = AllocSetContextCreate(TopMemoryContext, "apm cloud store", ALLOCSET_SMALL_SIZES);
 	MemoryContextReset(store.context);
 
 	old = MemoryContextSwitchTo(store.context);
-	store.insert.sql = psprintf("INSERT INTO %s (rid, apid, apr) SELECT o.rid, o.apid, o.apr"
-								" FROM ONLY apm.outbox AS o WHERE o.id = ANY ($1)"
-								" AND o.rid <> ALL ($2) ORDER BY o.id"
-								" ON CONFLICT DO NOTHING",
-								name);
+	store.insert.sql =
+		psprintf("INSERT INTO %s (rid, apid, apr, tokens) SELECT o.rid, o.apid, o.apr, o.tokens"
+				 " FROM ONLY apm.outbox AS o WHERE o.id = ANY ($1)"
+				 " AND o.rid <> ALL ($2) ORDER BY o.id"
+				 " ON CONFLICT DO NOTHING",
+				 name);
 	store.insert.nargs = 2;
 	store.insert.types[0] = INT8ARRAYOID;
 	store.insert.types[1] = UUIDARRAYOID;
@@ -215,6 +218,10 @@ open_store(Oid target)
 	store.select.sql = psprintf("SELECT c.rid, c.apr FROM ONLY %s AS c WHERE c.rid = ANY ($1)", name);
 	store.select.nargs = 1;
 	store.select.types[0] = UUIDARRAYOID;
+	store.match.sql = psprintf("SELECT c.rid FROM ONLY %s AS c WHERE c.tokens @> $1 LIMIT $2", name);
+	store.match.nargs = 2;
+	store.match.types[0] = BYTEAARRAYOID;
+	store.match.types[1] = INT8OID;
 	store.target = target;
 	store.name = pstrdup(name);
 	MemoryContextSwitchTo(old);
@@ -280,6 +287,15 @@ apm_store_select(Oid target, const ApmUuid *rids, int n)
 
 	open_store(target);
 	return apm_run(&store.select, args);
+}
+
+uint64
+apm_store_match(Oid target, Datum tokens, int64 limit)
+{
+	Datum args[2] = {tokens, Int64GetDatum(limit)};
+
+	open_store(target);
+	return apm_run(&store.match, args);
 }
 
 ApmStoreFault

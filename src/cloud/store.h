@@ -41,6 +41,12 @@ extern void apm_store_insert(Oid target, const ApmStoreRow *rows, int n, bool do
  */
 extern uint64 apm_store_select(Oid target, const ApmUuid *rids, int n);
 
+/*
+ * Asks the store which Rids stand beside all of these tokens (a bytea[]); at most limit rows come, in
+ * SPI_tuptable: rid.  Nothing of them is checked.
+ */
+extern uint64 apm_store_match(Oid target, Datum tokens, int64 limit);
+
 /* Whose fault an error of the store is. */
 typedef enum ApmStoreFault
 {
@@ -60,7 +66,7 @@ extern void apm_deadline_stop(void);
 
 /* Turns of the worker: what each answers is as in ApmWorkerDesc. */
 extern int apm_push_turn(void);
-extern int apm_read_turn(void);
+extern int apm_letters_turn(void);
 /* A read got through: do not wait longer with pushing. */
 extern void apm_push_soon(void);
 

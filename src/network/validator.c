@@ -137,6 +137,7 @@ make_row(const ApmUuid *tid, const ApmBody *body, const ApmDigest *origin, ApmCl
 	out->rid = tx.u.primary.rid;
 	out->apid = tx.u.primary.apid;
 	out->apr = APM_SLICE(sealed.data, sealed.len);
+	out->tokens = APM_SLICE(tx.u.primary.tokens.bytes, (size_t) tx.u.primary.tokens.count * APM_TOKEN_LEN);
 	return true;
 }
 

@@ -91,7 +91,7 @@ sub attach_cloud
 		CREATE SERVER cloud FOREIGN DATA WRAPPER postgres_fdw
 			OPTIONS (host '%s', port '%d', dbname 'postgres', batch_size '100', connect_timeout '3');
 		CREATE USER MAPPING FOR apm_worker SERVER cloud OPTIONS (user '%s', password_required 'false');
-		CREATE FOREIGN TABLE ehr (rid uuid NOT NULL, apid text COLLATE "C" NOT NULL, apr bytea NOT NULL)
+		CREATE FOREIGN TABLE ehr (rid uuid NOT NULL, apid text COLLATE "C" NOT NULL, apr bytea NOT NULL, tokens bytea[] NOT NULL)
 			SERVER cloud OPTIONS (table_name 'ehr');
 		SELECT apm_cloud_attach('ehr')),
 		$cloud->host, $cloud->port, scalar getpwuid($<)));

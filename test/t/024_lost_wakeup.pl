@@ -15,7 +15,7 @@ use Test::More;
 my $cloud = PostgreSQL::Test::Cluster->new('cloud');
 $cloud->init;
 $cloud->start;
-$cloud->safe_psql('postgres', 'CREATE TABLE ehr (rid uuid PRIMARY KEY, apid text NOT NULL, apr bytea NOT NULL)');
+$cloud->safe_psql('postgres', 'CREATE TABLE ehr (rid uuid PRIMARY KEY, apid text NOT NULL, apr bytea NOT NULL, tokens bytea[] NOT NULL)');
 
 my $node = apm_node('hospital');
 attach_cloud($node, $cloud);

@@ -15,7 +15,7 @@ use Test::More;
 my $cloud = PostgreSQL::Test::Cluster->new('cloud');
 $cloud->init;
 $cloud->start;
-$cloud->safe_psql('postgres', 'CREATE TABLE ehr (rid uuid PRIMARY KEY, apid text NOT NULL, apr bytea NOT NULL)');
+$cloud->safe_psql('postgres', 'CREATE TABLE ehr (rid uuid PRIMARY KEY, apid text NOT NULL, apr bytea NOT NULL, tokens bytea[] NOT NULL)');
 
 my $node = apm_node('hospital', settings => { restart_after_crash => 'on' });
 $node->safe_psql(
@@ -42,14 +42,15 @@ is(query($cloud, 'postgres', q(SELECT count(*) FROM ehr WHERE position('first' I
 # --- what cannot be attached
 foreach my $bad (
 	[ 'VIEW bad AS SELECT * FROM apm.cloud_record', qr/neither a foreign table nor a plain one/ ],
-	[ 'TEMP TABLE bad (rid uuid PRIMARY KEY, apid text, apr bytea)', qr/does not survive a crash/ ],
-	[ 'UNLOGGED TABLE bad (rid uuid PRIMARY KEY, apid text, apr bytea)', qr/does not survive a crash/ ],
-	[ 'TABLE bad (rid uuid PRIMARY KEY, apid text, apr text)', qr/no column apr bytea/ ],
-	[ 'TABLE bad (rid uuid PRIMARY KEY, apid varchar, apr bytea)', qr/no column apid text/ ],
-	[ 'TABLE bad (rid uuid, apid text, apr bytea)', qr/no unique key on rid/ ],
-	[ 'TABLE bad (rid uuid PRIMARY KEY, apid text, apr bytea, more text NOT NULL)', qr/another column must be given a value/ ],
-	[ 'TABLE bad (rid uuid PRIMARY KEY, apid text, apr bytea); ALTER TABLE bad ENABLE ROW LEVEL SECURITY', qr/row security/ ],
-	[ 'TABLE bad (rid uuid PRIMARY KEY, apid text, apr bytea); ALTER TABLE bad OWNER TO admin', qr/owner is not a superuser/ ],
+	[ 'TEMP TABLE bad (rid uuid PRIMARY KEY, apid text, apr bytea, tokens bytea[])', qr/does not survive a crash/ ],
+	[ 'UNLOGGED TABLE bad (rid uuid PRIMARY KEY, apid text, apr bytea, tokens bytea[])', qr/does not survive a crash/ ],
+	[ 'TABLE bad (rid uuid PRIMARY KEY, apid text, apr text, tokens bytea[])', qr/no column apr bytea/ ],
+	[ 'TABLE bad (rid uuid PRIMARY KEY, apid varchar, apr bytea, tokens bytea[])', qr/no column apid text/ ],
+	[ 'TABLE bad (rid uuid PRIMARY KEY, apid text, apr bytea)', qr/no column tokens bytea\[\].*tokens bytea\[\] by/s ],
+	[ 'TABLE bad (rid uuid, apid text, apr bytea, tokens bytea[])', qr/no unique key on rid/ ],
+	[ 'TABLE bad (rid uuid PRIMARY KEY, apid text, apr bytea, tokens bytea[], more text NOT NULL)', qr/another column must be given a value/ ],
+	[ 'TABLE bad (rid uuid PRIMARY KEY, apid text, apr bytea, tokens bytea[]); ALTER TABLE bad ENABLE ROW LEVEL SECURITY', qr/row security/ ],
+	[ 'TABLE bad (rid uuid PRIMARY KEY, apid text, apr bytea, tokens bytea[]); ALTER TABLE bad OWNER TO admin', qr/owner is not a superuser/ ],
 	[ trigger('EXECUTE FUNCTION public.sneak()'), qr/function of one of its triggers/ ],
 	[ trigger('WHEN (public.sneak(NEW.apid)) EXECUTE FUNCTION pg_catalog.suppress_redundant_updates_trigger()', 'UPDATE'),
 		qr/triggers has a condition/ ])
@@ -167,7 +168,7 @@ sub trigger
 {
 	my ($what, $event) = @_;
 
-	return sprintf(q(TABLE bad (rid uuid PRIMARY KEY, apid text, apr bytea); GRANT ALL ON bad TO admin; SET LOCAL ROLE admin;
+	return sprintf(q(TABLE bad (rid uuid PRIMARY KEY, apid text, apr bytea, tokens bytea[]); GRANT ALL ON bad TO admin; SET LOCAL ROLE admin;
 		CREATE FUNCTION public.sneak() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 		CREATE FUNCTION public.sneak(text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
 		CREATE TRIGGER sneak BEFORE %s ON bad FOR EACH ROW %s; RESET ROLE), $event // 'INSERT', $what);

@@ -29,7 +29,7 @@ my @workers = ('apm network server', 'apm miner', 'apm cloud', 'apm launcher');
 my $cloud = PostgreSQL::Test::Cluster->new('cloud');
 $cloud->init;
 $cloud->start;
-$cloud->safe_psql('postgres', 'CREATE TABLE ehr (rid uuid PRIMARY KEY, apid text NOT NULL, apr bytea NOT NULL)');
+$cloud->safe_psql('postgres', 'CREATE TABLE ehr (rid uuid PRIMARY KEY, apid text NOT NULL, apr bytea NOT NULL, tokens bytea[] NOT NULL)');
 
 my $hospital = apm_node('hospital', settings => { restart_after_crash => 'on' });
 attach_cloud($hospital, $cloud);

@@ -136,7 +136,7 @@ is(query($node, 'clinic', q(SELECT string_agg(DISTINCT usename, ',') FROM pg_sta
 my $evil = q("x"" (rid, apid, apr) SELECT NULL, NULL, NULL; DROP TABLE apm.outbox; --");
 $node->safe_psql('clinic', qq(
 	CREATE SCHEMA $evil;
-	CREATE TABLE $evil.$evil (rid uuid PRIMARY KEY, apid text, apr bytea, $evil text);
+	CREATE TABLE $evil.$evil (rid uuid PRIMARY KEY, apid text, apr bytea, tokens bytea[], $evil text);
 	SELECT apm_cloud_attach('$evil.$evil');
 	SET ROLE app;
 	SELECT apm_submit('p1', '{$evil: "Cough"}')) =~ s/\{"x""/{"x/r);

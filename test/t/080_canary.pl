@@ -32,7 +32,7 @@ my $pattern = pattern();
 my $cloud = PostgreSQL::Test::Cluster->new('cloud');
 $cloud->init;
 $cloud->start;
-$cloud->safe_psql('postgres', 'CREATE TABLE ehr (rid uuid PRIMARY KEY, apid text NOT NULL, apr bytea NOT NULL)');
+$cloud->safe_psql('postgres', 'CREATE TABLE ehr (rid uuid PRIMARY KEY, apid text NOT NULL, apr bytea NOT NULL, tokens bytea[] NOT NULL)');
 
 my $hospital = apm_node('hospital',
 	settings => {
