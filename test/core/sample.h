@@ -7,6 +7,8 @@
 
 #include "check.h"
 #include "core/contract.h"
+#include "core/field.h"
+#include "core/item.h"
 
 #define SAMPLE_TIME UINT64_C(1700000000123456)
 #define SAMPLE_APID "$2b$12$abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0"
@@ -50,10 +52,41 @@ sample_key(void)
 	return key;
 }
 
+/* Makes a contract transaction's fields of these items; they live as long as the test. */
+static inline void
+sample_items(const ApmItem *items, uint16_t count, ApmContractFields *out)
+{
+	static uint8_t store[1 << 20];
+	static size_t used = 0;
+	ApmBuf buf = {0};
+
+	for (uint16_t i = 0; i < count; i++)
+		CHECK_OK(apm_item_put(&items[i], &buf));
+	if (used + buf.len > sizeof(store))
+	{
+		fprintf(stderr, "too many items in a test\n");
+		exit(2);
+	}
+	memcpy(store + used, buf.data, buf.len);
+	out->count = count;
+	out->items = APM_SLICE(store + used, buf.len);
+	used += buf.len;
+	apm_buf_reset(&buf);
+}
+
+/* The role that the sample query's actor acts as, and the only one that the sample actors belong to. */
+static const uint8_t sample_role[APM_STAFF_LEN] = {0x61, 0x61, 0x61, 0x61, 0x61, 0x61, 0x61, 0x61,
+												   0x61, 0x61, 0x61, 0x61, 0x61, 0x61, 0x61, 0x61};
+
 /* A good transaction of this kind on chain 0xc0..c0, from origin 0x0a..0a. */
 static inline ApmTransaction
 sample_transaction(ApmKind kind)
 {
+	static const ApmItem policies[] = {
+		{.type = APM_ITEM_POLICY, .key = APM_POLICY_DIFFICULTY, .value = 8},
+		{.type = APM_ITEM_POLICY, .key = APM_POLICY_ACCESS, .value = 1},
+		{.type = APM_ITEM_POLICY, .key = APM_POLICY_PURPOSE, .value = 1},
+	};
 	ApmTransaction tx;
 
 	memset(&tx, 0, sizeof(tx));
@@ -76,14 +109,27 @@ sample_transaction(ApmKind kind)
 			tx.u.primary.record = sample_text("not really an encrypted record");
 			break;
 		case APM_KIND_QUERY:
+			tx.u.query.scope = APM_SCOPE_RECORDS;
 			tx.u.query.apid = sample_text(SAMPLE_APID);
 			tx.u.query.purpose = 1;
+			memcpy(tx.u.query.acting, sample_role, APM_STAFF_LEN);
+			tx.u.query.groups = (ApmGroups){1, sample_role};
+			break;
+		case APM_KIND_CONSENT:
+			tx.u.consent.action = APM_CONSENT_GRANT;
+			tx.u.consent.apid = sample_text(SAMPLE_APID);
+			memset(tx.u.consent.grantee, 0x71, APM_STAFF_LEN);
+			tx.u.consent.groups = (ApmGroups){1, sample_role};
+			break;
+		case APM_KIND_EXPORT:
+			memset(tx.u.export.study, 0x81, APM_STUDY_LEN);
+			tx.u.export.release = 1;
+			tx.u.export.parameters = sample_text("{}");
+			tx.u.export.rows = 3;
+			tx.u.export.digest = sample_digest(0xe1);
 			break;
 		case APM_KIND_CONTRACT:
-			tx.u.contract.count = 3;
-			tx.u.contract.policies[0] = (ApmPolicy){APM_POLICY_DIFFICULTY, 8};
-			tx.u.contract.policies[1] = (ApmPolicy){APM_POLICY_ACCESS, 1};
-			tx.u.contract.policies[2] = (ApmPolicy){APM_POLICY_PURPOSE, 1};
+			sample_items(policies, 3, &tx.u.contract);
 			break;
 		default:
 			break;

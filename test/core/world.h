@@ -82,12 +82,12 @@ member(const World *w, ApmMember which, const ApmEcKey *key)
 }
 
 /* The verdict on tx signed by key; applies it when told to and when it is valid. */
-static inline ApmRule
+static inline uint16_t
 judge(World *w, const ApmEcKey *key, const ApmTransaction *tx, uint64_t height, bool apply)
 {
 	ApmBuf buf = {0};
 	ApmOpened opened;
-	ApmRule rule;
+	uint16_t rule;
 
 	sample_sign(key, tx, &buf);
 	CHECK_OK(apm_open_signed(APM_SLICE(buf.data, buf.len), &opened));
@@ -95,14 +95,14 @@ judge(World *w, const ApmEcKey *key, const ApmTransaction *tx, uint64_t height, 
 	rule = apm_contract_evaluate(w->state, &opened, height, BLOCK_TIME);
 	if (apply && rule == APM_RULE_NONE)
 	{
-		CHECK_OK(apm_contract_apply(w->state, &opened));
+		CHECK_OK(apm_contract_apply(w->state, &opened, height, 0, BLOCK_TIME));
 		CHECK(apm_contract_evaluate(w->state, &opened, height, BLOCK_TIME) == APM_RULE_FRESH);
 	}
 	apm_buf_reset(&buf);
 	return rule;
 }
 
-static inline ApmRule
+static inline uint16_t
 verdict(World *w, const ApmTransaction *tx)
 {
 	return judge(w, w->origin, tx, HEIGHT, false);
