@@ -1,0 +1,99 @@
+/*
+ * publicfield.c
+ *	  Public fields of a transaction (core/field.h), from JSON.
+ *
+ * The type of a field is that of its JSON value.  Nothing here asks for the template in force: what
+ * does not fit it the contract refuses, and a query that was refused has left its trace.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+
+#include "anonymize/publicfield.h"
+#include "apm_errors.h"
+
+/* A number as an int64; false if it has a fraction or does not fit. */
+static bool
+integer_of(Numeric number, int64 *out)
+{
+	Datum text = DirectFunctionCall1(numeric_out, NumericGetDatum(number));
+	char *digits = DatumGetCString(text);
+	char *end;
+
+	errno = 0;
+	*out = strtoi64(digits, &end, 10);
+	return errno == 0 && end != digits && *end == '\0';
+}
+
+bool
+apm_public_field_of(const ApmField *field, ApmPublicField *out)
+{
+	const JsonbValue *value = &field->value;
+
+	memset(out, 0, sizeof(*out));
+	out->name = apm_field_name(field);
+	switch (value->type)
+	{
+		case jbvNumeric:
+			out->type = APM_FIELD_INTEGER;
+			return integer_of(value->val.numeric, &out->number);
+		case jbvBool:
+			out->type = APM_FIELD_BOOLEAN;
+			out->number = value->val.boolean;
+			return true;
+		case jbvString:
+			out->type = APM_FIELD_CODE;
+			out->code = APM_SLICE(value->val.string.val, value->val.string.len);
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* By bytes, as the encoding wants them; jsonb has shorter names first. */
+static int
+compare_fields(const void *a, const void *b)
+{
+	ApmSlice left = ((const ApmPublicField *) a)->name;
+	ApmSlice right = ((const ApmPublicField *) b)->name;
+	int order = memcmp(left.data, right.data, Min(left.len, right.len));
+
+	return order != 0 ? order : (left.len > right.len) - (left.len < right.len);
+}
+
+static void
+field_fault(void)
+{
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("a public field is not an integer, a boolean or a code, or has no proper name"),
+					errhint("A name is a lower case letter and then lower case letters, digits and _. A code "
+							"is 1 to %d printable ASCII characters without a space.",
+							APM_FIELD_CODE_MAX)));
+}
+
+void
+apm_public_fields_read(Jsonb *given, ApmBuf *out)
+{
+	ApmPublicField fields[APM_FIELDS_MAX];
+	ApmFields members;
+	ApmStatus status;
+
+	if (given == NULL)
+		return;
+	if (!apm_fields_of(given, &members))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("fields must be a JSON object")));
+	if (members.n > APM_FIELDS_MAX)
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("there are more than %d public fields", APM_FIELDS_MAX)));
+	for (int i = 0; i < members.n; i++)
+	{
+		if (!apm_public_field_of(&members.v[i], &fields[i]))
+			field_fault();
+	}
+	qsort(fields, members.n, sizeof(ApmPublicField), compare_fields);
+	status = apm_fields_encode(fields, members.n, out);
+	if (status == APM_ERR_RANGE)
+		field_fault();
+	apm_check(status, "encode public fields");
+}
