@@ -220,6 +220,8 @@ CREATE TABLE apm.block (
 	stored_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX block_height_idx ON apm.block (height);
+-- by the time in the header: what counters of the last hour begin with
+CREATE INDEX block_time_idx ON apm.block (substring(header FROM 175 FOR 8), height);
 COMMENT ON TABLE apm.block IS 'signed blocks; append only';
 
 CREATE TABLE apm.leaf (
@@ -429,9 +431,11 @@ COMMENT ON TABLE apm.cloud_record IS 'embedded cloud store, for servers without 
 REVOKE ALL ON ALL TABLES IN SCHEMA apm FROM PUBLIC;
 GRANT SELECT, INSERT ON apm.block, apm.leaf, apm.body, apm.load_notice TO apm_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON
-	apm.attribute, apm.patient, apm.profile, apm.staff, apm.submission, apm.waiting, apm.queue, apm.quarantine,
-	apm.chain, apm.pool, apm.verdict, apm.candidate, apm.tip, apm.member, apm.policy, apm.ledger_patient,
-	apm.ledger_record, apm.final_queue, apm.final_transaction, apm.outbox, apm.cloud_target, apm.cloud_record
+	apm.attribute, apm.patient, apm.profile, apm.last_value, apm.note, apm.staff, apm.submission, apm.waiting,
+	apm.queue, apm.quarantine, apm.chain, apm.pool, apm.verdict, apm.candidate, apm.tip, apm.member,
+	apm.contract_item, apm.ledger_patient, apm.ledger_record, apm.ledger_token, apm.ledger_query,
+	apm.ledger_consent, apm.ledger_export, apm.ledger_count, apm.final_queue, apm.final_transaction, apm.outbox,
+	apm.cloud_target, apm.cloud_record
 	TO apm_worker;
 -- how many may have come since the last count
 GRANT SELECT ON SEQUENCE apm.queue_id_seq, apm.outbox_id_seq TO apm_worker;
@@ -442,10 +446,11 @@ DO LANGUAGE plpgsql $dump$
 DECLARE
 	wanted pg_catalog.text;
 BEGIN
-	FOREACH wanted IN ARRAY ARRAY['apm.patient', 'apm.profile', 'apm.staff', 'apm.submission', 'apm.waiting',
-		'apm.queue', 'apm.queue_id_seq', 'apm.quarantine', 'apm.quarantine_id_seq', 'apm.chain',
+	FOREACH wanted IN ARRAY ARRAY['apm.patient', 'apm.profile', 'apm.last_value', 'apm.note', 'apm.staff',
+		'apm.submission', 'apm.waiting', 'apm.queue', 'apm.queue_id_seq', 'apm.quarantine', 'apm.quarantine_id_seq', 'apm.chain',
 		'apm.pool', 'apm.pool_seq_seq', 'apm.block', 'apm.leaf', 'apm.body', 'apm.tip', 'apm.member',
-		'apm.policy', 'apm.ledger_patient', 'apm.ledger_record', 'apm.final_queue', 'apm.final_queue_id_seq',
+		'apm.contract_item', 'apm.ledger_patient', 'apm.ledger_record', 'apm.ledger_token', 'apm.ledger_query',
+		'apm.ledger_consent', 'apm.ledger_export', 'apm.ledger_count', 'apm.final_queue', 'apm.final_queue_id_seq',
 		'apm.final_transaction', 'apm.outbox', 'apm.outbox_id_seq', 'apm.cloud_target', 'apm.cloud_record']
 	LOOP
 		PERFORM pg_catalog.pg_extension_config_dump(wanted::pg_catalog.regclass, '');
@@ -610,8 +615,8 @@ BEGIN
 		EXECUTE pg_catalog.format('ALTER TABLE apm.%I ENABLE ALWAYS TRIGGER %I, ENABLE ALWAYS TRIGGER %I',
 			guarded, pg_catalog.format('%s_append_only', guarded), pg_catalog.format('%s_no_change', guarded));
 	END LOOP;
-	FOREACH guarded IN ARRAY ARRAY['chain', 'tip', 'member', 'policy', 'ledger_patient', 'ledger_record',
-		'submission', 'queue', 'pool', 'candidate', 'final_queue', 'outbox', 'waiting', 'final_transaction', 'load_notice']
+	FOREACH guarded IN ARRAY ARRAY['chain', 'tip', 'member', 'contract_item', 'ledger_patient', 'ledger_record',
+		'ledger_token', 'ledger_query', 'ledger_consent', 'ledger_export', 'ledger_count', 'submission', 'queue', 'pool', 'candidate', 'final_queue', 'outbox', 'waiting', 'final_transaction', 'load_notice']
 	LOOP
 		EXECUTE pg_catalog.format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON apm.%I '
 			'FOR EACH STATEMENT EXECUTE FUNCTION apm.guard_notice()', pg_catalog.format('%s_noticed', guarded), guarded);
