@@ -59,6 +59,7 @@ extern const char *apm_rule_text(uint16_t rule); /* one sentence for people */
  */
 extern const char *apm_genesis_purpose(uint16_t code);
 extern const char *apm_genesis_reason(uint16_t code);
+#define APM_PURPOSE_EMERGENCY 4
 #define APM_PURPOSE_PATIENT_REQUEST 5
 #define APM_PURPOSE_RESEARCH 7
 
@@ -78,7 +79,10 @@ typedef struct ApmRecordState
 	ApmDigest patient; /* SHA-256 of the aPid */
 } ApmRecordState;
 
-/* A grant or a revocation: the last word about one grantee and one purpose. */
+/*
+ * A grant or a revocation.  Of one patient, grantee and purpose the last grant and the last revocation are
+ * both kept and both loaded: when a grant ends, an earlier revocation still stands.
+ */
 typedef struct ApmConsentState
 {
 	bool granted;
@@ -112,13 +116,14 @@ extern void apm_contract_free(ApmContractState *s);
 extern ApmStatus apm_contract_load_origin(ApmContractState *s, const uint8_t spki[APM_SPKI_LEN]);
 extern ApmStatus apm_contract_load_node(ApmContractState *s, const uint8_t spki[APM_SPKI_LEN]);
 /*
- * The items of the contract's transactions, in the order of the chain.  time_us is that of the block
- * which they stand in.  APM_ERR_RANGE if it cannot be applied.
+ * The items of the contract's transactions in earlier blocks, in the order of the chain.  time_us is that of
+ * the block which they stand in.  APM_ERR_RANGE if it cannot be applied.
  */
 extern ApmStatus apm_contract_load_item(ApmContractState *s, const ApmItem *item, uint64_t time_us);
 extern ApmStatus apm_contract_load_patient(ApmContractState *s, ApmSlice apid, const ApmPatientState *p);
 extern ApmStatus apm_contract_load_record(ApmContractState *s, const ApmUuid *rid, const ApmRecordState *r);
 extern ApmStatus apm_contract_load_tid(ApmContractState *s, const ApmUuid *tid); /* seen before */
+/* The last grant and the last revocation of each grantee and purpose, in any order; earlier ones do no harm. */
 extern ApmStatus apm_contract_load_consent(ApmContractState *s, ApmSlice apid,
 										   const uint8_t grantee[APM_STAFF_LEN], uint16_t purpose,
 										   const ApmConsentState *c);
@@ -140,8 +145,19 @@ extern ApmStatus apm_contract_load_count(ApmContractState *s, uint8_t counter, c
  */
 #define APM_CONTRACT_GRACE_US (3600 * UINT64_C(1000000))
 #define APM_SITE_RULES_MAX 32 /* in force, with at most APM_COUNTS_MAX - 1 different counters */
+#define APM_TEMPLATES_MAX 64  /* in force */
+#define APM_DATA_RULES_MAX 64 /* in force */
 
-/* The policy in force, or its default. */
+/*
+ * May a template give transactions of this kind public fields?  They carry them in all
+ * their forms but reads that an office asks for (scopes history, export, note) and reviews.
+ */
+extern bool apm_kind_has_fields(ApmKind kind);
+extern bool apm_transaction_has_fields(const ApmTransaction *tx);
+/* May a site rule judge transactions of this kind?  Not those that could drop it. */
+extern bool apm_kind_has_rules(ApmKind kind);
+
+/* The policy in force, or its default; that of the difficulty is UINT64_MAX, which no block has. */
 extern uint64_t apm_contract_policy(const ApmContractState *s, uint16_t key);
 /* 0 or NULL: not on the list of the chain */
 extern uint16_t apm_contract_purpose_code(const ApmContractState *s, const char *name);
@@ -211,9 +227,15 @@ extern ApmStatus apm_open_signed(ApmSlice in, ApmOpened *out);
 /* s has the contract's items: its rules say which counters. */
 extern ApmStatus apm_contract_needs(const ApmContractState *s, const ApmOpened *t, ApmNeeds *out);
 
-/* The verdict, rule by rule in the order of ApmRule, site rules last.  height 0 admits membership. */
+/*
+ * The verdict, rule by rule in the order of ApmRule, site rules last.  height 0 admits membership.
+ *
+ * What a contract transaction changes holds for the transactions after it, in its own block
+ * too; only a site rule begins and ends with the block after, because the counters that it asks for are
+ * loaded for a block as a whole.
+ */
 extern uint16_t apm_contract_evaluate(const ApmContractState *s, const ApmOpened *t, uint64_t height,
-									 uint64_t block_time_us);
+									  uint64_t block_time_us);
 /* Enter the effects of a valid transaction, at its place in the chain. */
 extern ApmStatus apm_contract_apply(ApmContractState *s, const ApmOpened *t, uint64_t height,
 									uint32_t position, uint64_t block_time_us);

@@ -19,16 +19,17 @@
  *		public		u32 length and the name of a public field (field.h)
  *		count		u8 counter (ApmCounter), u32 seconds of block time, 0 for ever
  *
- * A public field that the transaction does not carry makes the comparison that asks for it
- * false.  What does not have the types that it must have is no predicate.
+ * The predicate says what must hold: a transaction of which it does not is refused.  A public field that
+ * the transaction does not carry, or carries with another type, makes the comparison that asks for it
+ * false; a boolean one counts as 0 or 1.  What does not have the types that it must have is no predicate.
  */
 #ifndef APM_CORE_PREDICATE_H
 #define APM_CORE_PREDICATE_H
 
 #include "transaction.h"
 
-#define APM_PREDICATE_MAX 1024	  /* bytes */
-#define APM_PREDICATE_NODES 64
+#define APM_PREDICATE_MAX 1024 /* bytes */
+#define APM_PREDICATE_NODES 64 /* operators, operands and constants */
 #define APM_PREDICATE_DEPTH 8
 #define APM_PREDICATE_COUNTERS 4 /* different (counter, seconds) of one predicate */
 
@@ -59,15 +60,15 @@ extern const char *apm_operator_name(uint8_t code);
 /* What a predicate can ask of every transaction, and of some kinds. */
 typedef enum ApmTermField
 {
-	APM_TERM_HOUR = 1,	  /* integer: of the block's time, UTC, 0 to 23 */
-	APM_TERM_WEEKDAY = 2, /* integer: of the block's time, UTC, 0 is Sunday */
-	APM_TERM_AGE = 3,	  /* integer: seconds from the transaction's time to its block's */
-	APM_TERM_BATCH = 4,	  /* integer: transactions under the statement's signature */
-	APM_TERM_PURPOSE = 5, /* text, query and consent: name of the purpose, '' for none */
-	APM_TERM_SCOPE = 6,	  /* text, query: apm_scope_name() */
-	APM_TERM_REASON = 7,  /* text, query: name of the reason, '' for none */
-	APM_TERM_SIZE = 8,	  /* integer, primary: bytes of the encrypted record */
-	APM_TERM_AMENDS = 9,  /* integer, primary: 1 if it amends a record, else 0 */
+	APM_TERM_HOUR = 1,	   /* integer: of the block's time, UTC, 0 to 23 */
+	APM_TERM_WEEKDAY = 2,  /* integer: of the block's time, UTC, 0 is Sunday */
+	APM_TERM_AGE = 3,	   /* integer: seconds from the transaction's time to its block's */
+	APM_TERM_BATCH = 4,	   /* integer: transactions under the statement's signature */
+	APM_TERM_PURPOSE = 5,  /* text, query and consent: name of the purpose, '' for none */
+	APM_TERM_SCOPE = 6,	   /* text, query: apm_scope_name() */
+	APM_TERM_REASON = 7,   /* text, query: name of the reason, '' for none */
+	APM_TERM_SIZE = 8,	   /* integer, primary: bytes of the encrypted record */
+	APM_TERM_AMENDS = 9,   /* integer, primary: 1 if it amends a record, else 0 */
 	APM_TERM_FLAGGED = 10, /* integer, primary: 1 if it violates a data rule, else 0 */
 	APM_TERM_LATE = 11,	   /* integer, primary: 1 if it was recorded late, else 0 */
 	APM_TERM_ACTION = 12   /* text, consent: apm_consent_name() */
@@ -79,11 +80,11 @@ extern const char *apm_term_name(uint8_t code);
 /* Named counters of the ledger's state: valid transactions before this one. */
 typedef enum ApmCounter
 {
-	APM_COUNT_ACTOR_QUERIES = 1, /* queries of this actor */
-	APM_COUNT_ACTOR_RECORDS = 2, /* records submitted by this actor */
-	APM_COUNT_ACTOR_EMERGENCIES = 3,
-	APM_COUNT_PATIENT_QUERIES = 4, /* queries for this patient */
-	APM_COUNT_PATIENT_RECORDS = 5  /* this patient's records, amended ones included */
+	APM_COUNT_ACTOR_QUERIES = 1,	 /* queries of this actor, of all scopes but export */
+	APM_COUNT_ACTOR_RECORDS = 2,	 /* records submitted by this actor */
+	APM_COUNT_ACTOR_EMERGENCIES = 3, /* queries of this actor of scope emergency */
+	APM_COUNT_PATIENT_QUERIES = 4,	 /* queries for this patient, of all scopes */
+	APM_COUNT_PATIENT_RECORDS = 5	 /* this patient's records, amended ones included */
 } ApmCounter;
 
 extern uint8_t apm_counter_code(const char *name); /* "actor.queries", "patient.records", ... */
