@@ -193,6 +193,9 @@ typedef struct ApmCountNeed
 
 #define APM_COUNTS_MAX 16
 
+/* The counters that a valid transaction moves by one; returns how many. */
+extern int apm_contract_counters(const ApmTransaction *tx, uint8_t counters[APM_COUNTERS]);
+
 /* the ledger state that evaluating s needs */
 typedef struct ApmNeeds
 {

@@ -87,6 +87,8 @@ typedef enum ApmCounter
 	APM_COUNT_PATIENT_RECORDS = 5	 /* this patient's records, amended ones included */
 } ApmCounter;
 
+#define APM_COUNTERS 5
+
 extern uint8_t apm_counter_code(const char *name); /* "actor.queries", "patient.records", ... */
 extern const char *apm_counter_name(uint8_t code);
 extern bool apm_counter_of_patient(uint8_t counter);
