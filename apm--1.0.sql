@@ -693,13 +693,14 @@ COMMENT ON FUNCTION @extschema@.apm_trace(uuid) IS 'every station that a record 
 
 -- APM (src/anonymize) --------------------------------------------------------
 
-CREATE FUNCTION @extschema@.apm_declare_attribute(name text, class text)
+CREATE FUNCTION @extschema@.apm_declare_attribute(name text, class text, searchable boolean DEFAULT false,
+	exportable boolean DEFAULT false)
 	RETURNS void LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'apm_declare_attribute';
-COMMENT ON FUNCTION @extschema@.apm_declare_attribute(text, text) IS
-	'declares attributes of that name as identifying or other, from now on';
-REVOKE ALL ON FUNCTION @extschema@.apm_declare_attribute(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.apm_declare_attribute(text, text) TO apm_admin;
+COMMENT ON FUNCTION @extschema@.apm_declare_attribute(text, text, boolean, boolean) IS
+	'declares attributes of that name as identifying or other, and whether others can be searched for and exported, from now on';
+REVOKE ALL ON FUNCTION @extschema@.apm_declare_attribute(text, text, boolean, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_declare_attribute(text, text, boolean, boolean) TO apm_admin;
 
 CREATE FUNCTION @extschema@.apm_register_patient(pid text, identifying jsonb, attributes jsonb DEFAULT '{}')
 	RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE

@@ -37,6 +37,11 @@ SELECT regress_fails($$ SELECT apm_declare_attribute('Age', 'secret-class') $$);
 SELECT regress_fails($$ SELECT apm_declare_attribute('Firstname', 'other') $$);
 SELECT regress_fails($$ SELECT apm_declare_attribute('Firstname', 'identifying') $$);
 SELECT regress_fails($$ SELECT apm_declare_attribute('', 'other') $$);
+SELECT apm_declare_attribute('Diagnosis', 'other', searchable => true, exportable => true);
+SELECT apm_declare_attribute('Smoker', 'other', searchable => true);
+SELECT apm_declare_attribute('Smoker', 'other', exportable => true);
+SELECT regress_fails($$ SELECT apm_declare_attribute('Passport', 'identifying', searchable => true) $$);
+SELECT regress_fails($$ SELECT apm_declare_attribute('Lastname', 'identifying', exportable => true) $$);
 RESET ROLE;
 SELECT * FROM apm.attribute ORDER BY name;
 

@@ -1,10 +1,10 @@
 /*
  * attribute.c
- *	  Which attributes identify a person.
+ *	  What is declared of attributes: whether they identify a person, can be searched for, leave in exports.
  *
  * An identifying attribute lives in the profile and nowhere else: it is taken out of each
- * record before that is encrypted, and tells whether the record is the patient's.  What is
- * not declared is part of the record.
+ * record before that is encrypted, and tells whether the record is the patient's.  So it can be
+ * neither searched for nor exported.  What is not declared is part of the record.
  */
 #include "postgres.h"
 
@@ -20,30 +20,52 @@ PG_FUNCTION_INFO_V1(apm_declare_attribute);
 void
 apm_declared_load(ApmDeclared *out)
 {
-	static ApmStatement load = {"SELECT name, class = 'identifying' FROM apm.attribute", 0, {0}, NULL};
+	static ApmStatement load = {
+		"SELECT name, class = 'identifying', searchable FROM apm.attribute", 0, {0}, NULL};
 	uint64 rows = apm_run_latest(&load, NULL);
 
 	out->n = rows;
 	out->names = palloc(sizeof(ApmSlice) * Max(rows, 1));
 	out->identifying = palloc(sizeof(bool) * Max(rows, 1));
+	out->searchable = palloc(sizeof(bool) * Max(rows, 1));
 	for (uint64 i = 0; i < rows; i++)
 	{
 		out->names[i] = apm_slice_copy(CurrentMemoryContext, apm_row_text(i, 1));
 		out->identifying[i] = apm_row_bool(i, 2);
+		out->searchable[i] = apm_row_bool(i, 3);
 	}
 }
 
-ApmClass
-apm_declared_class(const ApmDeclared *declared, const ApmField *field)
+/* The place of a field's name among those declared; -1: it is not. */
+static int
+find_declared(const ApmDeclared *declared, const ApmField *field)
 {
 	ApmSlice name = apm_field_name(field);
 
 	for (int i = 0; i < declared->n; i++)
 	{
 		if (declared->names[i].len == name.len && memcmp(declared->names[i].data, name.data, name.len) == 0)
-			return declared->identifying[i] ? APM_CLASS_IDENTIFYING : APM_CLASS_OTHER;
+			return i;
 	}
-	return APM_CLASS_UNDECLARED;
+	return -1;
+}
+
+ApmClass
+apm_declared_class(const ApmDeclared *declared, const ApmField *field)
+{
+	int i = find_declared(declared, field);
+
+	if (i < 0)
+		return APM_CLASS_UNDECLARED;
+	return declared->identifying[i] ? APM_CLASS_IDENTIFYING : APM_CLASS_OTHER;
+}
+
+bool
+apm_declared_searchable(const ApmDeclared *declared, const ApmField *field)
+{
+	int i = find_declared(declared, field);
+
+	return i >= 0 && declared->searchable[i];
 }
 
 void
@@ -88,34 +110,51 @@ apm_identifying_value(const ApmField *field, ApmBuf *out)
 						errmsg("an identifying attribute must not be empty")));
 }
 
+/* Raises 22023 for what cannot be declared. */
+static void
+check_declaration(Size name_len, const char *class, bool given_out)
+{
+	bool identifying = strcmp(class, "identifying") == 0;
+
+	if (name_len == 0 || name_len > APM_ATTRIBUTE_MAX)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("the name of an attribute must have 1 to %d bytes", APM_ATTRIBUTE_MAX)));
+	if (!identifying && strcmp(class, "other") != 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("no such class of attributes"),
+						errhint("The classes are \"identifying\" and \"other\".")));
+	if (identifying && given_out)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("an identifying attribute can be neither searchable nor exportable"),
+						errhint("It never leaves the profile; a patient is found by his pid.")));
+}
+
 /*
- * apm_declare_attribute(name text, class text): from now on attributes of that name are of
- * that class.  Profiles and records that are stored already stay as they are.
+ * apm_declare_attribute(name text, class text, searchable boolean, exportable boolean): from now on
+ * attributes of that name are that.  Profiles and records that are stored already stay as they are.
  */
 Datum
 apm_declare_attribute(PG_FUNCTION_ARGS)
 {
 	static ApmStatement declare = {
-		"INSERT INTO apm.attribute (name, class) VALUES ($1, $2)"
-		" ON CONFLICT (name) DO UPDATE SET class = EXCLUDED.class WHERE NOT apm.attribute.builtin",
-		2,
-		{TEXTOID, TEXTOID},
+		"INSERT INTO apm.attribute (name, class, searchable, exportable) VALUES ($1, $2, $3, $4)"
+		" ON CONFLICT (name) DO UPDATE SET class = EXCLUDED.class, searchable = EXCLUDED.searchable,"
+		" exportable = EXCLUDED.exportable WHERE NOT apm.attribute.builtin",
+		4,
+		{TEXTOID, TEXTOID, BOOLOID, BOOLOID},
 		NULL,
 	};
 	text *name = PG_GETARG_TEXT_PP(0);
 	text *class = PG_GETARG_TEXT_PP(1);
+	bool searchable = PG_GETARG_BOOL(2);
+	bool exportable = PG_GETARG_BOOL(3);
 	char *wanted = text_to_cstring(class);
-	Datum args[] = {PointerGetDatum(name), PointerGetDatum(class)};
+	Datum args[] = {PointerGetDatum(name), PointerGetDatum(class), BoolGetDatum(searchable),
+					BoolGetDatum(exportable)};
 	ApmSection section;
 	uint64 done;
 
 	apm_require_admin("declare an attribute");
-	if (VARSIZE_ANY_EXHDR(name) == 0 || VARSIZE_ANY_EXHDR(name) > 1024)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("the name of an attribute must have 1 to 1024 bytes")));
-	if (strcmp(wanted, "identifying") != 0 && strcmp(wanted, "other") != 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("no such class of attributes"),
-						errhint("The classes are \"identifying\" and \"other\".")));
+	check_declaration(VARSIZE_ANY_EXHDR(name), wanted, searchable || exportable);
 
 	apm_section_begin(&section);
 	done = apm_run(&declare, args);

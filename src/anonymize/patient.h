@@ -32,6 +32,7 @@ typedef struct ApmDeclared
 	int n;
 	ApmSlice *names; /* in the server's encoding */
 	bool *identifying;
+	bool *searchable;
 } ApmDeclared;
 
 typedef enum ApmClass
@@ -43,6 +44,7 @@ typedef enum ApmClass
 
 extern void apm_declared_load(ApmDeclared *out);
 extern ApmClass apm_declared_class(const ApmDeclared *declared, const ApmField *field);
+extern bool apm_declared_searchable(const ApmDeclared *declared, const ApmField *field);
 /* The fields of one class, or with take = false those of every other; nulls are no identifying attributes. */
 extern void apm_declared_pick(const ApmDeclared *declared, const ApmFields *from, ApmClass class, bool take,
 							  ApmFields *out);

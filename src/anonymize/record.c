@@ -8,20 +8,22 @@
  */
 #include "postgres.h"
 
-#include "anonymize/patient.h"
+#include "anonymize/token.h"
 #include "apm_errors.h"
 
 /* room that nonces, tags, lengths and the proof may take beside the text */
 #define OVERHEAD (64 * 1024)
 
-/* Appends the text that is encrypted. */
+/* Appends the text that is encrypted, and the blind tokens of what is searchable in it. */
 static void
-record_text(const ApmPatient *patient, Jsonb *value, const ApmDeclared *declared, ApmBuf *out)
+record_text(const ApmPatient *patient, Jsonb *value, const ApmDeclared *declared, ApmBuf *out,
+			ApmBuf *token_bytes, ApmTokens *tokens)
 {
 	ApmFields given;
 	ApmFields own;
 	ApmFields second;
 
+	memset(tokens, 0, sizeof(*tokens));
 	if (!apm_fields_of(value, &given))
 		apm_json_put(out, value);
 	else
@@ -29,6 +31,7 @@ record_text(const ApmPatient *patient, Jsonb *value, const ApmDeclared *declared
 		apm_declared_pick(declared, &given, APM_CLASS_IDENTIFYING, false, &own);
 		apm_fields_overlay(&patient->attributes, &own, &second);
 		apm_json_put_fields(out, &second);
+		apm_tokens_of(&second, declared, token_bytes, tokens);
 		pfree(second.v);
 		pfree(own.v);
 	}
@@ -44,9 +47,10 @@ apm_record_add(ApmOutgoing *out, const ApmPatient *patient, const ApmRecord *rec
 {
 	ApmBuf text = {.secret = true};
 	ApmBuf inner = {0};
+	ApmBuf tokens = {0};
 	int place;
 
-	record_text(patient, record->value, declared, &text);
+	record_text(patient, record->value, declared, &text, &tokens, &tx->u.primary.tokens);
 	apm_check(apm_record_seal(patient->key, &patient->key_id, &record->rid, apm_patient_apid(patient),
 							  APM_SLICE(text.data, text.len), &inner),
 			  "encrypt a record");
@@ -60,5 +64,6 @@ apm_record_add(ApmOutgoing *out, const ApmPatient *patient, const ApmRecord *rec
 	tx->u.primary.record = APM_SLICE(inner.data, inner.len);
 	place = apm_outgoing_add(out, tx);
 	apm_buf_reset(&inner);
+	apm_buf_reset(&tokens);
 	return place;
 }
