@@ -107,13 +107,14 @@ CREATE TABLE apm.note (
 );
 COMMENT ON TABLE apm.note IS 'sealed notes of emergencies; the query of that Tid carries the digest';
 
--- Who a staff pseudonym is.  Written with the transaction that first names it.
+-- Who a staff pseudonym is.  Written with the transaction that first names it.  login is null where it stands for a
+-- role, as in a grant.
 -- Not unique: a client that has named somebody and not committed would block the network
 -- server, which names the same one for the client's query, while the client waits for its answer.
 CREATE TABLE apm.staff (
 	pseudonym bytea NOT NULL CONSTRAINT staff_pseudonym CHECK (octet_length(pseudonym) = 16),
 	acting name NOT NULL,
-	login name NOT NULL,
+	login name,
 	first_seen timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX staff_pseudonym_idx ON apm.staff (pseudonym);
@@ -764,6 +765,24 @@ COMMENT ON FUNCTION @extschema@.apm_fetch(text, text) IS
 	'a patient''s records, once the query is in the ledger and the contract allows it';
 REVOKE ALL ON FUNCTION @extschema@.apm_fetch(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.apm_fetch(text, text) TO apm_clinician;
+
+CREATE FUNCTION @extschema@.apm_grant_access(pid text, grantee name, until timestamptz DEFAULT NULL,
+	purpose text DEFAULT NULL, fields jsonb DEFAULT NULL)
+	RETURNS uuid LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_grant_access';
+COMMENT ON FUNCTION @extschema@.apm_grant_access(text, name, timestamptz, text, jsonb) IS
+	'enters a patient''s consent: that role may read, until then, for that purpose or for every one; returns the Tid';
+REVOKE ALL ON FUNCTION @extschema@.apm_grant_access(text, name, timestamptz, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_grant_access(text, name, timestamptz, text, jsonb) TO apm_registrar;
+
+CREATE FUNCTION @extschema@.apm_revoke_access(pid text, grantee name DEFAULT NULL, purpose text DEFAULT NULL,
+	fields jsonb DEFAULT NULL)
+	RETURNS uuid LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_revoke_access';
+COMMENT ON FUNCTION @extschema@.apm_revoke_access(text, name, text, jsonb) IS
+	'enters that a patient takes consent back, from a role or from everybody; returns the Tid';
+REVOKE ALL ON FUNCTION @extschema@.apm_revoke_access(text, name, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_revoke_access(text, name, text, jsonb) TO apm_registrar;
 
 CREATE FUNCTION @extschema@.apm_anonymize(pid text, record jsonb, profile text DEFAULT 'apm', salt text DEFAULT NULL)
 	RETURNS bytea LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE

@@ -15,6 +15,7 @@
 #include "utils/timestamp.h"
 
 #include "anonymize/acting.h"
+#include "anonymize/groups.h"
 #include "apm_errors.h"
 #include "core/digest.h"
 #include "keys/keyring.h"
@@ -22,25 +23,31 @@
 /* microseconds from 1970 to 2000 */
 #define EPOCH_SHIFT ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
-void
-apm_acting(ApmActing *out)
+/* What stands for somebody who acts as one role and logged in as another. */
+static void
+staff_pseudonym(const NameData *acting, const NameData *login, uint8 out[APM_STAFF_LEN])
 {
 	ApmBuf names = {0};
 	ApmSlice part;
 	ApmDigest mac;
 
-	apm_actor(&out->actor);
-	namestrcpy(&out->acting, GetUserNameFromId(out->actor.role, false));
-	namestrcpy(&out->login, GetUserNameFromId(out->actor.login, false));
-
-	apm_put_bytes(&names, NameStr(out->acting), strlen(NameStr(out->acting)));
-	apm_put_bytes(&names, NameStr(out->login), strlen(NameStr(out->login)));
+	apm_put_bytes(&names, NameStr(*acting), strlen(NameStr(*acting)));
+	apm_put_bytes(&names, NameStr(*login), strlen(NameStr(*login)));
 	apm_check(apm_buf_status(&names), "name the actor");
 	part = APM_SLICE(names.data, names.len);
 	apm_check(apm_hmac_sha256(apm_key_secret(APM_SECRET_STAFF), APM_SECRET_LEN, &part, 1, &mac),
 			  "name the actor");
-	memcpy(out->staff, mac.bytes, APM_STAFF_LEN);
+	memcpy(out, mac.bytes, APM_STAFF_LEN);
 	apm_buf_reset(&names);
+}
+
+void
+apm_acting(ApmActing *out)
+{
+	apm_actor(&out->actor);
+	namestrcpy(&out->acting, GetUserNameFromId(out->actor.role, false));
+	namestrcpy(&out->login, GetUserNameFromId(out->actor.login, false));
+	staff_pseudonym(&out->acting, &out->login, out->staff);
 }
 
 void
@@ -60,20 +67,75 @@ apm_acting_is_sensor(const ApmActing *who)
 		   (who->actor.roles & (APM_ROLE_ADMIN | APM_ROLE_REGISTRAR | APM_ROLE_CLINICIAN)) == 0;
 }
 
-void
-apm_staff_note(const ApmActing *who)
+/* Keeps what a pseudonym stands for; login is NULL for a role's. */
+static void
+note_staff(const uint8 pseudonym[APM_STAFF_LEN], const NameData *acting, const NameData *login)
 {
 	static ApmStatement note = {
 		"INSERT INTO apm.staff (pseudonym, acting, login) SELECT $1, $2, $3"
-		" WHERE NOT EXISTS (SELECT FROM apm.staff WHERE pseudonym = $1)",
+		" WHERE NOT EXISTS (SELECT FROM ONLY apm.staff WHERE pseudonym = $1 AND acting = $2"
+		" AND login IS NOT DISTINCT FROM $3)",
 		3,
 		{BYTEAOID, NAMEOID, NAMEOID},
 		NULL,
 	};
-	Datum args[] = {apm_bytea_datum(APM_SLICE(who->staff, APM_STAFF_LEN)), NameGetDatum(&who->acting),
-					NameGetDatum(&who->login)};
+	Datum args[] = {apm_bytea_datum(APM_SLICE(pseudonym, APM_STAFF_LEN)), NameGetDatum(acting),
+					NameGetDatum(login)};
 
-	apm_run(&note, args);
+	apm_run_nulls(&note, args, login != NULL ? "   " : "  n", 0);
+}
+
+void
+apm_staff_note(const ApmActing *who)
+{
+	note_staff(who->staff, &who->acting, &who->login);
+}
+
+void
+apm_staff_note_role(const NameData *role)
+{
+	uint8 pseudonym[APM_STAFF_LEN];
+
+	apm_role_pseudonym(NameStr(*role), pseudonym);
+	note_staff(pseudonym, role, NULL);
+}
+
+/* Is this what the pseudonym stands for?  The table that says so has no guard: anybody who owns it can write it. */
+static bool
+staff_fits(const uint8 pseudonym[APM_STAFF_LEN], const NameData *acting, const NameData *login)
+{
+	uint8 expected[APM_STAFF_LEN];
+
+	if (NameStr(*login)[0] == '\0')
+		apm_role_pseudonym(NameStr(*acting), expected);
+	else
+		staff_pseudonym(acting, login, expected);
+	return memcmp(pseudonym, expected, APM_STAFF_LEN) == 0;
+}
+
+bool
+apm_staff_find(const uint8 pseudonym[APM_STAFF_LEN], NameData *acting, NameData *login)
+{
+	static ApmStatement find = {
+		"SELECT acting::pg_catalog.text, coalesce(login, '')::pg_catalog.text FROM ONLY apm.staff"
+		" WHERE pseudonym = $1",
+		1,
+		{BYTEAOID},
+		NULL,
+	};
+	Datum args[] = {apm_bytea_datum(APM_SLICE(pseudonym, APM_STAFF_LEN))};
+	uint64 rows = apm_run_latest(&find, args);
+
+	for (uint64 row = 0; row < rows; row++)
+	{
+		ApmSlice names[] = {apm_row_text(row, 1), apm_row_text(row, 2)};
+
+		namestrcpy(acting, pnstrdup((const char *) names[0].data, names[0].len));
+		namestrcpy(login, pnstrdup((const char *) names[1].data, names[1].len));
+		if (staff_fits(pseudonym, acting, login))
+			return true;
+	}
+	return false;
 }
 
 void
@@ -105,4 +167,10 @@ TimestampTz
 apm_time_of(uint64 us)
 {
 	return (TimestampTz) us - EPOCH_SHIFT;
+}
+
+uint64
+apm_us_of(TimestampTz time)
+{
+	return (uint64) (time + EPOCH_SHIFT);
 }

@@ -31,6 +31,13 @@ extern bool apm_acting_is_sensor(const ApmActing *who);
 
 /* Keeps, in the caller's transaction, who the pseudonym is.  In a section. */
 extern void apm_staff_note(const ApmActing *who);
+/* The same for the pseudonym of a role (groups.h). */
+extern void apm_staff_note_role(const NameData *role);
+/*
+ * Who a pseudonym is, as it was noted here; login is empty for a role's.  False where it is not known, also
+ * where somebody has written another name beside it.  In a section.
+ */
+extern bool apm_staff_find(const uint8 pseudonym[APM_STAFF_LEN], NameData *acting, NameData *login);
 
 /*
  * A section: SPI connected, with the rights of apm_worker.  Memory allocated in it goes
@@ -49,5 +56,7 @@ extern uint64 apm_run_latest(ApmStatement *statement, const Datum *args);
 
 /* A time of the chain, in microseconds since 1970 (apm_now_us), as PostgreSQL has it. */
 extern TimestampTz apm_time_of(uint64 us);
+/* And back, of a time after 1970. */
+extern uint64 apm_us_of(TimestampTz time);
 
 #endif /* APM_ACTING_H */
