@@ -12,6 +12,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -79,6 +80,17 @@ uint64
 apm_run_read(ApmStatement *statement, const Datum *args)
 {
 	return execute(statement, args, NULL, true, 0);
+}
+
+uint64
+apm_run_latest(ApmStatement *statement, const Datum *args)
+{
+	uint64 rows;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	rows = apm_run_read(statement, args);
+	PopActiveSnapshot();
+	return rows;
 }
 
 Datum

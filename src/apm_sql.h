@@ -54,6 +54,9 @@ extern uint64 apm_run_nulls(ApmStatement *statement, const Datum *args, const ch
 /* As apm_run, for a statement that only reads: sees what the active snapshot sees. */
 extern uint64 apm_run_read(ApmStatement *statement, const Datum *args);
 
+/* The same, but it sees what is committed now also where the transaction's snapshot is older. */
+extern uint64 apm_run_latest(ApmStatement *statement, const Datum *args);
+
 /*
  * Between apm_sql_freeze(true) and (false) statements only read, and all see what the
  * caller's snapshot sees.  The caller switches back also when an error jumps (PG_FINALLY).

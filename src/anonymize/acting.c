@@ -11,7 +11,6 @@
 
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "anonymize/acting.h"
@@ -150,17 +149,6 @@ apm_section_end(const ApmSection *section)
 {
 	SPI_finish();
 	apm_privileged_end(&section->user);
-}
-
-uint64
-apm_run_latest(ApmStatement *statement, const Datum *args)
-{
-	uint64 rows;
-
-	PushActiveSnapshot(GetLatestSnapshot());
-	rows = apm_run_read(statement, args);
-	PopActiveSnapshot();
-	return rows;
 }
 
 TimestampTz

@@ -51,9 +51,6 @@ typedef struct ApmSection
 extern void apm_section_begin(ApmSection *section);
 extern void apm_section_end(const ApmSection *section);
 
-/* As apm_run, for a SELECT: sees what is committed now also where the transaction's snapshot is older. */
-extern uint64 apm_run_latest(ApmStatement *statement, const Datum *args);
-
 /* A time of the chain, in microseconds since 1970 (apm_now_us), as PostgreSQL has it. */
 extern TimestampTz apm_time_of(uint64 us);
 /* And back, of a time after 1970. */

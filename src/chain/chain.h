@@ -119,10 +119,15 @@ typedef struct ApmQueryRow
 } ApmQueryRow;
 
 /*
- * All queries for a patient up to a block, allowed or not, in the order of the chain; palloc'd.  Each is taken from its
- * body, and the body is checked against the leaf: AP005 if it is not the one.
+ * All queries for a patient up to a block, allowed or not, in the order of the chain; they live until SPI is left.
+ * Each is taken from its body, and the body is checked against the leaf: AP005 if it is not the one.  The
+ * caller's snapshot plays no part.
  */
 extern int apm_ledger_queries(ApmSlice apid, uint64 height, ApmQueryRow **out);
+/* The query of a Tid, likewise; false when the ledger has none. */
+extern bool apm_ledger_query(const ApmUuid *tid, ApmQueryRow *out);
+/* Emergencies that the contract allowed and nobody has reviewed, likewise. */
+extern int apm_ledger_unreviewed(ApmQueryRow **out);
 /* Which of n aPids are registered, in the ledger or by a transaction in the pool's current work? */
 extern void apm_ledger_known_patients(const ApmSlice *apids, int n, bool *known);
 
