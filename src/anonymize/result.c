@@ -1,0 +1,37 @@
+/*
+ * result.c
+ *	  Sets of rows that a function gives out.
+ */
+#include "postgres.h"
+
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "anonymize/result.h"
+
+void
+apm_result_start(FunctionCallInfo fcinfo, ApmResult *out)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext caller;
+
+	if (result == NULL || !IsA(result, ReturnSetInfo) || (result->allowedModes & SFRM_Materialize) == 0)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("a set of rows cannot be returned in this context")));
+	caller = MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
+	if (get_call_result_type(fcinfo, NULL, &out->desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "the result of the function is not a row");
+	out->store =
+		tuplestore_begin_heap((result->allowedModes & SFRM_Materialize_Random) != 0, false, MAX_KILOBYTES);
+	MemoryContextSwitchTo(caller);
+	result->returnMode = SFRM_Materialize;
+	result->setResult = out->store;
+	result->setDesc = out->desc;
+}
+
+void
+apm_result_put(const ApmResult *result, const Datum *values, const bool *nulls)
+{
+	tuplestore_putvalues(result->store, result->desc, unconstify(Datum *, values), unconstify(bool *, nulls));
+}
