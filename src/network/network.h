@@ -45,7 +45,7 @@ typedef struct ApmGateQuestion
 	ApmPatientState patient;
 	int nrecords;
 	ApmPlace *records;
-	int nmatches; /* of a search; more than the contract's fetch cap by one: there are more */
+	int nmatches; /* of a search; APM_GATE_MATCHES + 1: there are more */
 	ApmMatch *matches;
 } ApmGateQuestion;
 
@@ -55,6 +55,9 @@ typedef struct ApmGateQuestion
  */
 #define APM_GATE_QUESTIONS 10000
 #define APM_GATE_BYTES (256 * 1024 * 1024)
+
+/* So many records are listed for a search, of how many patients ever: the contract's cap is on patients who are read. */
+#define APM_GATE_MATCHES 100000
 
 extern void apm_gate_query(ApmGateQuestion *questions, int n, const uint8 staff[APM_STAFF_LEN],
 						   const char *acting, const char *login);
