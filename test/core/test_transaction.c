@@ -1,27 +1,45 @@
 /*
  * test_transaction.c
- *	  One encoding a transaction, a leaf and a Tid that follow from it, and an origin's
- *	  proof that holds for nothing else.
+ *	  One encoding a transaction, and a leaf and a Tid that follow from it.
  *
  * The known answers were computed with Python's struct and hashlib alone:
  *
- *	tx = (b'T\1\3' + b'\xc0'*32 + b'\x0a'*32 + struct.pack('>Q', 1700000000123456)
- *		  + b'\x5a'*16 + struct.pack('>HI', 5, 60)
- *		  + b'$2b$12$abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0'
- *		  + struct.pack('>H', 1))
- *	leaf = hashlib.sha256(b'\0' + b'\x77'*32 + tx).digest()
+ *	def b4(x): return struct.pack('>I', len(x)) + x
+ *	def head(kind): return (b'T\1' + bytes([kind]) + b'\xc0'*32 + b'\x0a'*32
+ *		+ struct.pack('>Q', 1700000000123456) + b'\x5a'*16 + struct.pack('>H', 5))
+ *	apid = b4(b'$2b$12$abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0')
+ *	group = b'\1' + b'\x61'*16
+ *	fields = b'\2' + b4(b'ward') + b'\3' + b4(b'B2') + b4(b'weight') + b'\1' + struct.pack('>q', -7)
+ *	query = (head(3) + b4(fields) + b'\1' + apid + struct.pack('>HH', 1, 0) + bytes(48) + b'\0'
+ *		+ b'\x61'*16 + group)
+ *	primary = (head(2) + b4(b'') + b'\x11'*16 + apid + b'\6' + bytes(16) + b'\x44'*32
+ *		+ b'\2' + b'\1'*16 + b'\2'*16 + b4(b'not really an encrypted record'))
+ *	consent = head(4) + b4(b'') + b'\1' + apid + b'\x71'*16 + bytes(10) + bytes(16) + b'\0' + group
+ *	export = (head(6) + b4(b'') + b'\x81'*16 + struct.pack('>I', 1) + b4(b'{}') + struct.pack('>Q', 3)
+ *		+ b'\xe1'*32)
+ *	contract = (head(8) + b4(b'') + struct.pack('>H', 3)
+ *		+ b4(b''.join(b'\1' + struct.pack('>HQ', *p) for p in ((1, 8), (2, 1), (3, 1)))))
+ *	leaf = hashlib.sha256(b'\0' + b'\x77'*32 + query).digest()
  *	bits = int.from_bytes(leaf[:10], 'big') >> 6
  *	tid = 1700000000123 << 80 | 7 << 76 | (bits >> 62) << 64 | 2 << 62 | bits & 2**62-1
  *	profile = hashlib.sha256(b'\0apm profile' + struct.pack('>II', 3, 6) + b'sealed').digest()
+ *	note = hashlib.sha256(b'\0apm note' + struct.pack('>I', 6) + b'sealed').digest()
  */
 #include "core/transaction.h"
 
+#include "core/digest.h"
+
 #include "sample.h"
 
-static const ApmKind kinds[] = {APM_KIND_PATIENT, APM_KIND_PRIMARY, APM_KIND_QUERY, APM_KIND_MEMBERSHIP,
-								APM_KIND_CONTRACT};
+static const ApmKind kinds[] = {APM_KIND_PATIENT, APM_KIND_PRIMARY,	   APM_KIND_QUERY,	 APM_KIND_CONSENT,
+								APM_KIND_EXPORT,  APM_KIND_MEMBERSHIP, APM_KIND_CONTRACT};
 
 #define KIND_COUNT (sizeof(kinds) / sizeof(kinds[0]))
+#define SCOPE_COUNT APM_SCOPE_NOTE
+#define VARIANTS (KIND_COUNT + SCOPE_COUNT + APM_CONSENT_REVIEW + 2)
+
+/* Ascending ids of 16 bytes. */
+static uint8_t ids[256][16];
 
 static ApmTransaction
 good(ApmKind kind)
@@ -33,41 +51,186 @@ good(ApmKind kind)
 	return tx;
 }
 
-static void
-test_known_answer(void)
+static ApmTransaction
+query_of(uint8_t scope)
 {
-	ApmTransaction tx = sample_transaction(APM_KIND_QUERY);
-	uint8_t nonce[APM_NONCE_LEN];
+	ApmTransaction tx = good(APM_KIND_QUERY);
+
+	tx.u.query.scope = scope;
+	if (scope == APM_SCOPE_SEARCH)
+	{
+		tx.u.query.apid = sample_text("");
+		tx.u.query.tokens = (ApmTokens){3, ids[0]};
+	}
+	if (scope == APM_SCOPE_EMERGENCY)
+	{
+		tx.u.query.reason = 2;
+		tx.u.query.note = sample_digest(0x99);
+	}
+	if (scope == APM_SCOPE_MATCH || scope == APM_SCOPE_EXPORT || scope == APM_SCOPE_NOTE)
+		memset(tx.u.query.basis, 0x88, sizeof(tx.u.query.basis));
+	return tx;
+}
+
+static ApmTransaction
+consent_of(uint8_t action)
+{
+	ApmTransaction tx = good(APM_KIND_CONSENT);
+
+	tx.u.consent.action = action;
+	tx.u.consent.groups = (ApmGroups){2, ids[5]};
+	if (action == APM_CONSENT_REVIEW)
+	{
+		memset(tx.u.consent.grantee, 0, APM_STAFF_LEN);
+		tx.u.consent.reviewed = sample_uuid(0x66);
+		tx.u.consent.finding = APM_FINDING_UNJUSTIFIED;
+	}
+	else
+		tx.u.consent.purpose = 7;
+	if (action == APM_CONSENT_GRANT)
+		tx.u.consent.until_us = SAMPLE_TIME;
+	return tx;
+}
+
+/* One item of each type. */
+static ApmTransaction
+contract_of_all(void)
+{
+	const ApmItem items[] = {
+		{.type = APM_ITEM_POLICY, .key = 65535, .value = UINT64_MAX},
+		{.type = APM_ITEM_PURPOSE, .key = 8, .name = sample_text("teaching")},
+		{.type = APM_ITEM_REASON, .key = 999, .name = sample_text("other_9")},
+		{.type = APM_ITEM_TEMPLATE,
+		 .name = sample_text("ward"),
+		 .kind = APM_KIND_QUERY,
+		 .body = sample_text("a template")},
+		{.type = APM_ITEM_RULE,
+		 .name = sample_text("at-night"),
+		 .kind = APM_KIND_QUERY,
+		 .body = sample_text("a predicate")},
+		{.type = APM_ITEM_DATA_RULE,
+		 .name = sample_text("steady"),
+		 .attribute = sample_text("Blutgruppe \xc3\xbc"),
+		 .body = sample_text("{\"constant\":true}"),
+		 .violation = APM_VIOLATION_FLAG},
+		{.type = APM_ITEM_DROP_TEMPLATE, .name = sample_text("a")},
+		{.type = APM_ITEM_DROP_RULE, .name = sample_text("b")},
+		{.type = APM_ITEM_DROP_DATA_RULE, .name = sample_text("c")},
+	};
+	ApmTransaction tx = good(APM_KIND_CONTRACT);
+
+	sample_items(items, sizeof(items) / sizeof(items[0]), &tx.u.contract);
+	return tx;
+}
+
+/* Good transactions that use every field of every kind. */
+static ApmTransaction
+variant(size_t i)
+{
+	ApmTransaction tx;
+
+	if (i < KIND_COUNT)
+		return good(kinds[i]);
+	i -= KIND_COUNT;
+	if (i < SCOPE_COUNT)
+		return query_of((uint8_t) (i + 1));
+	i -= SCOPE_COUNT;
+	if (i < APM_CONSENT_REVIEW)
+		return consent_of((uint8_t) (i + 1));
+	i -= APM_CONSENT_REVIEW;
+	if (i == 0)
+		return contract_of_all();
+	tx = good(APM_KIND_PRIMARY);
+	tx.fields = check_unhex("01 00000004 77617264 03 00000002 4232");
+	tx.u.primary.flags = APM_PRIMARY_AMENDS | APM_PRIMARY_FLAGGED | APM_PRIMARY_LATE;
+	tx.u.primary.amends = sample_uuid(0x22);
+	tx.u.primary.ruleset = sample_digest(0x44);
+	tx.u.primary.tokens = (ApmTokens){2, ids[1]};
+	return tx;
+}
+
+static void
+digest_is(const ApmTransaction *tx, const char *hex)
+{
 	ApmBuf buf = {0};
 	ApmDigest digest;
+
+	CHECK_OK(apm_transaction_encode(tx, &buf));
+	CHECK_OK(apm_sha256(buf.data, buf.len, &digest));
+	CHECK_HEX(digest.bytes, APM_DIGEST_LEN, hex);
+	apm_buf_reset(&buf);
+}
+
+static void
+test_known_query(void)
+{
+	const ApmPublicField fields[] = {
+		{.name = sample_text("ward"), .type = APM_FIELD_CODE, .code = sample_text("B2")},
+		{.name = sample_text("weight"), .type = APM_FIELD_INTEGER, .number = -7}};
+	ApmTransaction tx = good(APM_KIND_QUERY);
+	uint8_t nonce[APM_NONCE_LEN];
+	ApmBuf public = {0};
+	ApmBuf buf = {0};
+	ApmDigest leaf;
 	ApmUuid tid;
 
+	CHECK_OK(apm_fields_encode(fields, 2, &public));
+	tx.fields = APM_SLICE(public.data, public.len);
 	CHECK_OK(apm_transaction_encode(&tx, &buf));
 	CHECK_HEX(buf.data, buf.len,
 			  "540103c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0"
 			  "c0c0c00a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a"
 			  "0a0a0a00060a24182022405a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a0005000000"
-			  "3c243262243132246162636465666768696a6b6c6d6e6f707172737475767778"
-			  "797a4142434445464748494a4b4c4d4e4f505152535455565758595a300001");
+			  "23020000000477617264030000000242320000000677656967687401ffffffff"
+			  "fffffff9010000003c243262243132246162636465666768696a6b6c6d6e6f70"
+			  "7172737475767778797a4142434445464748494a4b4c4d4e4f50515253545556"
+			  "5758595a30000100000000000000000000000000000000000000000000000000"
+			  "0000000000000000000000000000000000000000000000000000616161616161"
+			  "616161616161616161610161616161616161616161616161616161");
 	memset(nonce, 0x77, sizeof(nonce));
-	CHECK_OK(apm_transaction_leaf(nonce, APM_SLICE(buf.data, buf.len), &digest));
-	CHECK_HEX(digest.bytes, APM_DIGEST_LEN,
-			  "18cac6d7576e2dc153e4f72ca49065ee94da3671bdf9c8b636681afb9c126b4e");
-	apm_transaction_tid(tx.time_us, &digest, &tid);
-	CHECK_HEX(tid.bytes, APM_UUID_LEN, "018bcfe5687b718cab1b5d5db8b7054f");
+	CHECK_OK(apm_transaction_leaf(nonce, APM_SLICE(buf.data, buf.len), &leaf));
+	CHECK_HEX(leaf.bytes, APM_DIGEST_LEN, "eec452304bb4e28a9758afe639643b8cf81fd94fa86912a182e1ded7b0a1a7cf");
+	apm_transaction_tid(tx.time_us, &leaf, &tid);
+	CHECK_HEX(tid.bytes, APM_UUID_LEN, "018bcfe5687b7eec9148c12ed38a2a5d");
+	apm_buf_reset(&public);
+	apm_buf_reset(&buf);
+}
+
+static void
+test_known_answers(void)
+{
+	ApmTransaction tx;
+	ApmDigest digest;
+
+	tx = good(APM_KIND_CONSENT);
+	digest_is(&tx, "375ea4214f3c359dad6b19f82b39dbd91547b238815e2dd936f5d9d3b5967ec8");
+	tx = good(APM_KIND_EXPORT);
+	digest_is(&tx, "951e938319392baba88eb33f82d33e51e5cea47331f37bcb6de3a826be5fb63f");
+	tx = good(APM_KIND_CONTRACT);
+	digest_is(&tx, "7dd9956bcc40306ceacab8c17dc763674b1d60689b5fff5f4df4b25a4fdb5d32");
+	tx = good(APM_KIND_PRIMARY);
+	tx.u.primary.flags = APM_PRIMARY_FLAGGED | APM_PRIMARY_LATE;
+	tx.u.primary.ruleset = sample_digest(0x44);
+	tx.u.primary.tokens = (ApmTokens){2, check_unhex("01010101010101010101010101010101"
+													 "02020202020202020202020202020202")
+											 .data};
+	digest_is(&tx, "62e503f61e10be35303ee294028933b764864fedb01423e749c54bda1c10e0bc");
+
 	CHECK_OK(apm_profile_digest(3, sample_text("sealed"), &digest));
 	CHECK_HEX(digest.bytes, APM_DIGEST_LEN,
 			  "017b0556d5d0a54ddbdf623a5c3aec0523241eab9e200ece0e8f840df5b06e37");
-	apm_buf_reset(&buf);
+	CHECK_OK(apm_note_digest(sample_text("sealed"), &digest));
+	CHECK_HEX(digest.bytes, APM_DIGEST_LEN,
+			  "a535795197123284779312b1768de0418d0c4ac13bd20b15b21d21662bab5ddd");
 }
 
 /* Encoding, decoding and encoding again gives the same bytes; a byte less or more is refused. */
 static void
 test_round_trip(void)
 {
-	for (size_t k = 0; k < KIND_COUNT; k++)
+	for (size_t k = 0; k < VARIANTS; k++)
 	{
-		ApmTransaction tx = good(kinds[k]);
+		ApmTransaction tx = variant(k);
 		ApmTransaction back;
 		ApmBuf first = {0};
 		ApmBuf second = {0};
@@ -86,22 +249,30 @@ test_round_trip(void)
 }
 
 static void
-refused(const ApmTransaction *tx)
+refused(ApmTransaction tx)
 {
 	ApmBuf buf = {0};
 
-	CHECK_STATUS(apm_transaction_encode(tx, &buf), APM_ERR_RANGE);
+	CHECK_STATUS(apm_transaction_encode(&tx, &buf), APM_ERR_RANGE);
 	CHECK(buf.len == 0);
 	apm_buf_reset(&buf);
 }
 
-/* A writer refuses every field that is out of its bounds. */
+/* refused() of a good transaction of which one assignment is changed */
+#define REFUSED(base, change)       \
+	do                              \
+	{                               \
+		ApmTransaction tx = (base); \
+		change;                     \
+		refused(tx);                \
+	} while (0)
+
 static void
-test_bounds(void)
+test_common_bounds(void)
 {
 	static const uint8_t odd[] = {' ', 0, '\n', 0x7f, 0x80, 0xff};
 	char apid[APM_DIGEST_LEN * 3];
-	ApmTransaction tx;
+	ApmTransaction query = good(APM_KIND_QUERY);
 
 	for (int kind = 0; kind < 12; kind++)
 	{
@@ -109,68 +280,164 @@ test_bounds(void)
 
 		for (size_t k = 0; k < KIND_COUNT; k++)
 			has_template = has_template || kinds[k] == (ApmKind) kind;
-		tx = good(APM_KIND_QUERY);
-		tx.kind = (ApmKind) kind;
 		if (!has_template)
-			refused(&tx);
-		CHECK((apm_kind_name((ApmKind) kind) != NULL) == (kind >= 1 && kind <= 8));
+			REFUSED(query, tx.kind = (ApmKind) kind);
 	}
-	tx = good(APM_KIND_QUERY);
-	tx.time_us = UINT64_MAX;
-	refused(&tx);
-	tx = good(APM_KIND_QUERY);
-	tx.roles = 0x0040;
-	refused(&tx);
+	REFUSED(query, tx.time_us = UINT64_MAX);
+	REFUSED(query, tx.roles = 0x0040);
+	REFUSED(query, tx.fields = sample_text("\1"));
+	REFUSED(query, tx.fields = APM_SLICE("\0", 1)); /* none is written as nothing */
 
 	memset(apid, 'a', sizeof(apid));
-	tx = good(APM_KIND_QUERY);
-	tx.u.query.apid = APM_SLICE(apid, 0);
-	refused(&tx);
-	tx.u.query.apid = APM_SLICE(apid, 65);
-	refused(&tx);
-	tx.u.query.apid = APM_SLICE(apid, 64);
+	REFUSED(query, tx.u.query.apid = APM_SLICE(apid, 0));
+	REFUSED(query, tx.u.query.apid = APM_SLICE(apid, 65));
 	for (size_t i = 0; i < sizeof(odd); i++)
 	{
 		apid[63] = (char) odd[i];
-		refused(&tx);
+		REFUSED(query, tx.u.query.apid = APM_SLICE(apid, 64));
 	}
+}
 
-	tx = good(APM_KIND_PATIENT);
-	tx.u.patient.version = 0;
-	refused(&tx);
-	tx = good(APM_KIND_PRIMARY);
-	tx.u.primary.flags = 0x02;
-	refused(&tx);
-	tx = good(APM_KIND_PRIMARY);
-	tx.u.primary.amends = sample_uuid(1);
-	refused(&tx);
-	tx = good(APM_KIND_PRIMARY);
-	tx.u.primary.record.len = 0;
-	refused(&tx);
-	tx.u.primary.record.len = (size_t) APM_PRIMARY_MAX + 1;
-	refused(&tx);
-	tx = good(APM_KIND_MEMBERSHIP);
-	tx.u.membership.member = 3;
-	refused(&tx);
-	tx = good(APM_KIND_CONTRACT);
-	tx.u.contract.count = 0;
-	refused(&tx);
-	tx.u.contract.count = APM_POLICY_MAX + 1;
-	refused(&tx);
-	tx = good(APM_KIND_CONTRACT);
-	tx.u.contract.policies[1].key = APM_POLICY_DIFFICULTY;
-	refused(&tx);
-	tx.u.contract.policies[1].key = APM_POLICY_PURPOSE + 1;
-	refused(&tx);
+static void
+test_record_bounds(void)
+{
+	static const uint8_t twice[2 * APM_TOKEN_LEN];
+	ApmTransaction primary = good(APM_KIND_PRIMARY);
+
+	REFUSED(good(APM_KIND_PATIENT), tx.u.patient.version = 0);
+	REFUSED(primary, tx.u.primary.flags = 0x08);
+	REFUSED(primary, tx.u.primary.amends = sample_uuid(1));
+	REFUSED(primary, tx.u.primary.record.len = 0);
+	REFUSED(primary, tx.u.primary.record.len = (size_t) APM_PRIMARY_MAX + 1);
+	REFUSED(primary, tx.u.primary.tokens = ((ApmTokens){APM_TOKENS_MAX + 1, ids[0]}));
+	REFUSED(primary, tx.u.primary.tokens = ((ApmTokens){2, twice}));
+}
+
+static void
+test_query_bounds(void)
+{
+	static const uint8_t descending[32] = {1};
+
+	for (uint8_t scope = 0; scope <= SCOPE_COUNT + 1; scope++)
+	{
+		bool known = scope >= 1 && scope <= SCOPE_COUNT;
+		ApmTransaction query = query_of(scope);
+
+		CHECK((apm_scope_name(scope) != NULL) == known);
+		if (!known)
+		{
+			refused(query);
+			continue;
+		}
+		REFUSED(query, tx.u.query.groups = ((ApmGroups){2, descending}));
+		if (scope == APM_SCOPE_SEARCH)
+		{
+			REFUSED(query, tx.u.query.apid = sample_text(SAMPLE_APID));
+			REFUSED(query, tx.u.query.tokens.count = 0);
+			REFUSED(query, tx.u.query.tokens.count = APM_SEARCH_TOKENS_MAX + 1);
+			REFUSED(query, tx.u.query.tokens = ((ApmTokens){2, descending}));
+		}
+		else
+		{
+			REFUSED(query, tx.u.query.apid = sample_text(""));
+			REFUSED(query, tx.u.query.tokens = ((ApmTokens){1, ids[0]}));
+		}
+		if (scope != APM_SCOPE_EMERGENCY)
+		{
+			REFUSED(query, tx.u.query.reason = 1);
+			REFUSED(query, tx.u.query.note.bytes[31] = 1);
+		}
+		if (scope != APM_SCOPE_MATCH && scope != APM_SCOPE_EXPORT && scope != APM_SCOPE_NOTE)
+			REFUSED(query, tx.u.query.basis[15] = 1);
+	}
+}
+
+static void
+test_consent_bounds(void)
+{
+	ApmTransaction grant = consent_of(APM_CONSENT_GRANT);
+	ApmTransaction revoke = consent_of(APM_CONSENT_REVOKE);
+	ApmTransaction review = consent_of(APM_CONSENT_REVIEW);
+	ApmBuf buf = {0};
+
+	REFUSED(grant, tx.u.consent.action = 0);
+	REFUSED(grant, tx.u.consent.action = 4);
+	REFUSED(grant, tx.u.consent.apid = sample_text(""));
+	REFUSED(grant, memset(tx.u.consent.grantee, 0, APM_STAFF_LEN)); /* to everybody: no such grant */
+	REFUSED(grant, tx.u.consent.until_us = UINT64_MAX);
+	REFUSED(grant, tx.u.consent.groups.ids = (const uint8_t[32]){1});
+	REFUSED(revoke, tx.u.consent.until_us = 1);
+	REFUSED(revoke, tx.u.consent.reviewed = sample_uuid(1));
+	REFUSED(revoke, tx.u.consent.finding = APM_FINDING_JUSTIFIED);
+	REFUSED(grant, tx.u.consent.reviewed = sample_uuid(1));
+	REFUSED(grant, tx.u.consent.finding = APM_FINDING_JUSTIFIED);
+	REFUSED(review, tx.u.consent.finding = 0);
+	REFUSED(review, tx.u.consent.finding = 3);
+	REFUSED(review, tx.u.consent.grantee[0] = 1);
+	REFUSED(review, tx.u.consent.purpose = 1);
+	REFUSED(review, tx.u.consent.until_us = 1);
+
+	memset(revoke.u.consent.grantee, 0, APM_STAFF_LEN); /* of everybody: a withdrawal */
+	CHECK_OK(apm_transaction_encode(&revoke, &buf));
+	apm_buf_reset(&buf);
+}
+
+static void
+test_other_bounds(void)
+{
+	static const char parameters[APM_PARAMETERS_MAX + 1] = "{}";
+	ApmTransaction dataset = good(APM_KIND_EXPORT);
+	ApmTransaction contract = good(APM_KIND_CONTRACT);
+
+	REFUSED(dataset, tx.u.export.release = 0);
+	REFUSED(dataset, tx.u.export.release = UINT32_C(1) << 31);
+	REFUSED(dataset, tx.u.export.rows = UINT64_C(1) << 63);
+	REFUSED(dataset, tx.u.export.parameters.len = 0);
+	REFUSED(dataset, tx.u.export.parameters = APM_SLICE(parameters, sizeof(parameters)));
+	REFUSED(good(APM_KIND_MEMBERSHIP), tx.u.membership.member = 3);
+	REFUSED(contract, tx.u.contract.count = 0);
+	REFUSED(contract, tx.u.contract.count = 2);
+	REFUSED(contract, tx.u.contract.count = 4);
+	REFUSED(contract, tx.u.contract.items.len--);
+}
+
+/* Items up to their number and to their size; no more. */
+static void
+test_many_items(void)
+{
+	static char predicate[APM_ITEMS_BYTES];
+	ApmItem items[APM_ITEMS_MAX + 1];
+	ApmTransaction tx = good(APM_KIND_CONTRACT);
+	ApmBuf buf = {0};
+
+	for (int i = 0; i <= APM_ITEMS_MAX; i++)
+		items[i] = (ApmItem){.type = APM_ITEM_POLICY, .key = (uint16_t) i};
+	sample_items(items, APM_ITEMS_MAX, &tx.u.contract);
+	CHECK_OK(apm_transaction_encode(&tx, &buf));
+	apm_buf_reset(&buf);
+	sample_items(items, APM_ITEMS_MAX + 1, &tx.u.contract);
+	refused(tx);
+
+	items[0] = (ApmItem){.type = APM_ITEM_RULE,
+						 .name = sample_text("long"),
+						 .kind = APM_KIND_QUERY,
+						 .body = APM_SLICE(predicate, sizeof(predicate) - 14)};
+	sample_items(items, 1, &tx.u.contract);
+	CHECK(tx.u.contract.items.len == APM_ITEMS_BYTES);
+	CHECK_OK(apm_transaction_encode(&tx, &buf));
+	apm_buf_reset(&buf);
+	items[0].body.len++;
+	sample_items(items, 1, &tx.u.contract);
+	refused(tx);
 }
 
 /* Whatever byte stands in any place, what a reader takes is what a writer writes. */
 static void
 test_every_byte(void)
 {
-	for (size_t k = 0; k < KIND_COUNT; k++)
+	for (size_t k = 0; k < VARIANTS; k++)
 	{
-		ApmTransaction tx = good(kinds[k]);
+		ApmTransaction tx = variant(k);
 		ApmBuf buf = {0};
 
 		CHECK_OK(apm_transaction_encode(&tx, &buf));
@@ -197,187 +464,71 @@ test_every_byte(void)
 	}
 }
 
-/* Every flipped bit of a signed transaction makes it unreadable or its signature bad. */
 static void
-test_every_bit(void)
+test_names(void)
 {
-	ApmEcKey *key = sample_key();
-	ApmTransaction tx = good(APM_KIND_PRIMARY);
-	ApmBuf buf = {0};
-	ApmOpened opened;
-	ApmDigest leaf;
-	size_t sealed_to;
-	long accepted = 0;
+	static const char *const policies[] = {"difficulty", "access",	  "purpose",   "emergency",
+										   "export",	 "fetch_cap", "query_rate"};
+	static const uint16_t keys[] = {APM_POLICY_DIFFICULTY, APM_POLICY_ACCESS, APM_POLICY_PURPOSE,
+									APM_POLICY_EMERGENCY,  APM_POLICY_EXPORT, APM_POLICY_FETCH_CAP,
+									APM_POLICY_QUERY_RATE};
 
-	tx.u.primary.flags = APM_PRIMARY_AMENDS;
-	tx.u.primary.amends = sample_uuid(0x22);
-	sample_sign(key, &tx, &buf);
-	CHECK_OK(apm_open_signed(APM_SLICE(buf.data, buf.len), &opened));
-	CHECK(opened.wellformed);
-	CHECK_OK(apm_origin_verify(key, &opened.leaf, &opened.proof));
-	leaf = opened.leaf;
-	sealed_to = (size_t) (opened.envelope.proof.data - buf.data) - 4;
-
-	for (size_t bit = 0; bit < buf.len * 8; bit++)
+	for (int i = 0; i < 7; i++)
 	{
-		buf.data[bit / 8] ^= (uint8_t) (1 << bit % 8);
-		if (apm_open_signed(APM_SLICE(buf.data, buf.len), &opened) == APM_OK)
-		{
-			if (opened.wellformed && apm_origin_verify(key, &opened.leaf, &opened.proof) == APM_OK)
-				accepted++;
-			if (bit / 8 < sealed_to)
-				CHECK(memcmp(&opened.leaf, &leaf, sizeof(leaf)) != 0);
-		}
-		buf.data[bit / 8] ^= (uint8_t) (1 << bit % 8);
+		CHECK(apm_policy_code(policies[i]) == keys[i]);
+		CHECK(strcmp(apm_policy_name(keys[i]), policies[i]) == 0);
 	}
-	CHECK(accepted == 0);
-	CHECK_OK(apm_open_signed(APM_SLICE(buf.data, buf.len), &opened));
-	CHECK_OK(apm_origin_verify(key, &opened.leaf, &opened.proof));
-	apm_buf_reset(&buf);
-	apm_ec_free(key);
+	CHECK(apm_policy_code("") == 0 && apm_policy_code("Access") == 0);
+	CHECK(apm_policy_name(0) == NULL && apm_policy_name(8) == NULL && apm_policy_name(65535) == NULL);
+	CHECK(strcmp(apm_kind_name(APM_KIND_CONTRACT), "contract") == 0);
+	CHECK(apm_kind_name((ApmKind) 0) == NULL && apm_kind_name((ApmKind) 9) == NULL);
+	CHECK(strcmp(apm_scope_name(APM_SCOPE_NOTE), "note") == 0);
+	CHECK(strcmp(apm_consent_name(APM_CONSENT_REVIEW), "review") == 0);
+	CHECK(apm_consent_name(0) == NULL && apm_consent_name(4) == NULL);
 }
 
 static void
-check_statement(const ApmEcKey *key, const ApmDigest *leaves, uint32_t n)
+test_groups(void)
 {
-	ApmPath paths[40];
-	ApmOriginProof proof;
-	ApmOriginProof back;
-	ApmDigest root;
+	const ApmGroups groups = {3, ids[7]};
+	const ApmGroups none = {0, NULL};
 
-	memset(&proof, 0, sizeof(proof));
-	CHECK_OK(apm_merkle_all_paths(leaves, n, paths, &root));
-	CHECK_OK(apm_origin_sign(key, &root, n, &proof.signature));
-	proof.size = n;
-	for (uint32_t i = 0; i < n; i++)
+	CHECK(!apm_groups_have(&groups, ids[6]) && apm_groups_have(&groups, ids[7]));
+	CHECK(apm_groups_have(&groups, ids[9]) && !apm_groups_have(&groups, ids[10]));
+	CHECK(!apm_groups_have(&none, ids[0]));
+}
+
+static void
+test_apids(void)
+{
+	for (size_t k = 0; k < VARIANTS; k++)
 	{
-		ApmBuf buf = {0};
+		ApmTransaction tx = variant(k);
+		bool has = tx.kind == APM_KIND_PATIENT || tx.kind == APM_KIND_PRIMARY ||
+				   tx.kind == APM_KIND_CONSENT ||
+				   (tx.kind == APM_KIND_QUERY && tx.u.query.scope != APM_SCOPE_SEARCH);
 
-		proof.index = i;
-		proof.path = paths[i];
-		apm_origin_proof_encode(&proof, &buf);
-		CHECK_OK(apm_buf_status(&buf));
-		CHECK_OK(apm_origin_proof_decode(APM_SLICE(buf.data, buf.len), &back));
-		CHECK_OK(apm_origin_verify(key, &leaves[i], &back));
-		CHECK_STATUS(apm_origin_verify(key, &leaves[(i + 1) % 40], &back), APM_ERR_VERIFY);
-		back.size++;
-		CHECK_STATUS(apm_origin_verify(key, &leaves[i], &back), APM_ERR_VERIFY);
-		CHECK_STATUS(apm_origin_proof_decode(APM_SLICE(buf.data, buf.len - 1), &back), APM_ERR_FORMAT);
-		apm_buf_reset(&buf);
-	}
-}
-
-/* Statements of every size up to 40: each record's proof holds for it and for no other. */
-static void
-test_statements(void)
-{
-	ApmEcKey *key = sample_key();
-	ApmDigest leaves[40];
-
-	for (uint8_t i = 0; i < 40; i++)
-		leaves[i] = sample_digest(i);
-	for (uint32_t n = 1; n <= 40; n++)
-		check_statement(key, leaves, n);
-	apm_ec_free(key);
-}
-
-/* A proof whose path cannot belong to its place has no encoding, and the largest place has one. */
-static void
-test_proof_bounds(void)
-{
-	ApmOriginProof proof;
-	ApmOriginProof back;
-	ApmBuf buf = {0};
-
-	memset(&proof, 0, sizeof(proof));
-	apm_origin_proof_encode(&proof, &buf); /* index 0 of 0 */
-	CHECK(buf.failed);
-	apm_buf_reset(&buf);
-	proof.size = 2; /* needs a path of one */
-	apm_origin_proof_encode(&proof, &buf);
-	CHECK(buf.failed);
-	apm_buf_reset(&buf);
-	proof.index = 3; /* beyond the last, with the path that the formula would give it */
-	proof.path.count = 2;
-	apm_origin_proof_encode(&proof, &buf);
-	CHECK(buf.failed);
-	apm_buf_reset(&buf);
-	apm_put_u8(&buf, 'O');
-	apm_put_u8(&buf, 1);
-	apm_put_raw(&buf, proof.signature.bytes, APM_SIGNATURE_LEN);
-	apm_put_u32(&buf, 3);
-	apm_put_u32(&buf, 2);
-	apm_put_raw(&buf, proof.path.nodes, 2 * sizeof(ApmDigest));
-	CHECK_STATUS(apm_origin_proof_decode(APM_SLICE(buf.data, buf.len), &back), APM_ERR_FORMAT);
-	apm_buf_reset(&buf);
-
-	proof.size = UINT32_MAX;
-	proof.index = 1;
-	proof.path.count = 32;
-	apm_origin_proof_encode(&proof, &buf);
-	CHECK_OK(apm_buf_status(&buf));
-	CHECK_OK(apm_origin_proof_decode(APM_SLICE(buf.data, buf.len), &back));
-	CHECK(back.path.count == 32);
-	apm_buf_reset(&buf);
-}
-
-/* What was good once stays bound to its key, its root and its signature. */
-static void
-test_remembered_signatures(void)
-{
-	ApmEcKey *key = sample_key();
-	ApmEcKey *other = sample_key();
-	ApmOriginProof proof;
-	ApmDigest leaf = sample_digest(1);
-	ApmDigest another = sample_digest(2);
-
-	memset(&proof, 0, sizeof(proof));
-	proof.size = 1;
-	CHECK_OK(apm_origin_sign(key, &leaf, 1, &proof.signature));
-	CHECK_STATUS(apm_origin_verify(other, &leaf, &proof), APM_ERR_VERIFY);
-	CHECK_OK(apm_origin_verify(key, &leaf, &proof));
-	CHECK_OK(apm_origin_verify(key, &leaf, &proof));
-	CHECK_STATUS(apm_origin_verify(other, &leaf, &proof), APM_ERR_VERIFY);
-	CHECK_STATUS(apm_origin_verify(key, &another, &proof), APM_ERR_VERIFY);
-	proof.signature.bytes[40] ^= 1;
-	CHECK_STATUS(apm_origin_verify(key, &leaf, &proof), APM_ERR_VERIFY);
-	apm_ec_free(key);
-	apm_ec_free(other);
-}
-
-/* Lengths of 4 GB and of more than the input are refused before anything is read. */
-static void
-test_crafted_lengths(void)
-{
-	static const uint32_t lengths[] = {0xffffffff, 0x80000000, 0x7fffffff, 0x04000200, 200};
-
-	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++)
-	{
-		ApmBuf buf = {0};
-		ApmSigned s;
-		uint8_t nonce[APM_NONCE_LEN] = {0};
-
-		apm_put_u8(&buf, 'A');
-		apm_put_u8(&buf, 1);
-		apm_put_raw(&buf, nonce, sizeof(nonce));
-		apm_put_u32(&buf, lengths[i]);
-		apm_put_raw(&buf, nonce, sizeof(nonce));
-		CHECK_STATUS(apm_signed_decode(APM_SLICE(buf.data, buf.len), &s), APM_ERR_FORMAT);
-		apm_buf_reset(&buf);
+		CHECK(apm_transaction_apid(&tx).len == (has ? strlen(SAMPLE_APID) : 0));
 	}
 }
 
 int
 main(void)
 {
-	test_known_answer();
+	for (int i = 0; i < 256; i++)
+		ids[i][15] = (uint8_t) i;
+	test_known_query();
+	test_known_answers();
 	test_round_trip();
-	test_bounds();
+	test_common_bounds();
+	test_record_bounds();
+	test_query_bounds();
+	test_consent_bounds();
+	test_other_bounds();
+	test_many_items();
 	test_every_byte();
-	test_every_bit();
-	test_statements();
-	test_proof_bounds();
-	test_remembered_signatures();
-	test_crafted_lengths();
+	test_names();
+	test_groups();
+	test_apids();
 	return check_summary();
 }
