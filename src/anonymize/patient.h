@@ -117,8 +117,16 @@ typedef struct ApmRecord
 	ApmUuid rid;
 	bool has_amends;
 	ApmUuid amends;
+	bool late;	  /* observed well before it was submitted */
 	Jsonb *value; /* as the client gave it */
 } ApmRecord;
+
+/* What the chain is told of it. */
+static inline uint8
+apm_record_flags(const ApmRecord *record)
+{
+	return (record->has_amends ? APM_PRIMARY_AMENDS : 0) | (record->late ? APM_PRIMARY_LATE : 0);
+}
 
 extern int apm_record_add(ApmOutgoing *out, const ApmPatient *patient, const ApmRecord *record,
 						  const ApmDeclared *declared, ApmTransaction *tx);

@@ -59,7 +59,7 @@ apm_record_add(ApmOutgoing *out, const ApmPatient *patient, const ApmRecord *rec
 	tx->kind = APM_KIND_PRIMARY;
 	tx->u.primary.rid = record->rid;
 	tx->u.primary.apid = apm_patient_apid(patient);
-	tx->u.primary.flags = record->has_amends ? APM_PRIMARY_AMENDS : 0;
+	tx->u.primary.flags = apm_record_flags(record);
 	tx->u.primary.amends = record->amends;
 	tx->u.primary.record = APM_SLICE(inner.data, inner.len);
 	place = apm_outgoing_add(out, tx);

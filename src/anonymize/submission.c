@@ -29,12 +29,14 @@ typedef enum Fate
 {
 	FATE_OPEN,	 /* not known yet */
 	FATE_REPEAT, /* was submitted before: nothing to do */
+	FATE_AGAIN,	 /* its Rid was: needs another */
 	FATE_SEND,
 	FATE_WAIT
 } Fate;
 
 typedef struct Row
 {
+	ApmSource source;
 	ApmRecord record;
 	bool drawn; /* the Rid is ours, so nobody can have used it before */
 	ApmPid pid;
@@ -157,15 +159,21 @@ fingerprint(Row *row, const ApmActing *who)
 	apm_buf_reset(&text);
 }
 
+static void
+draw_rid(Row *row)
+{
+	apm_check(apm_uuid7_random(row->time_us / 1000, &row->record.rid), "draw a record id");
+	row->drawn = true;
+}
+
 void
-apm_submission_add(ApmSubmission *all, ApmSlice pid, Jsonb *record, const ApmUuid *rid, const ApmUuid *amends,
-				   ApmUuid *used)
+apm_submission_add(ApmSubmission *all, const ApmGiven *given, ApmUuid *used)
 {
 	MemoryContext caller = MemoryContextSwitchTo(all->context);
 	Row *row;
 
 	Assert(all->n < FLUSH_ROWS);
-	apm_record_check(record);
+	apm_record_check(given->record);
 	if (all->n == all->capacity)
 	{
 		all->capacity *= 2;
@@ -173,22 +181,23 @@ apm_submission_add(ApmSubmission *all, ApmSlice pid, Jsonb *record, const ApmUui
 	}
 	row = &all->rows[all->n];
 	memset(row, 0, sizeof(*row));
-	apm_pid_read(pid, &row->pid);
+	apm_pid_read(given->pid, &row->pid);
+	row->source = given->source;
 	row->time_us = apm_now_us();
-	row->drawn = rid == NULL;
 	row->place = -1;
-	if (rid != NULL)
-		row->record.rid = *rid;
+	if (given->rid != NULL)
+		row->record.rid = *given->rid;
 	else
-		apm_check(apm_uuid7_random(row->time_us / 1000, &row->record.rid), "draw a record id");
-	row->record.has_amends = amends != NULL;
-	if (amends != NULL)
-		row->record.amends = *amends;
-	row->record.value = apm_json_copy(record);
+		draw_rid(row);
+	row->record.has_amends = given->amends != NULL;
+	if (given->amends != NULL)
+		row->record.amends = *given->amends;
+	row->record.late = given->late;
+	row->record.value = apm_json_copy(given->record);
 	fingerprint(row, &all->who);
 
 	*used = row->record.rid;
-	all->bytes += VARSIZE(record);
+	all->bytes += VARSIZE(given->record);
 	all->n++;
 	MemoryContextSwitchTo(caller);
 }
@@ -203,11 +212,16 @@ compare_rids(const void *a, const void *b)
 	return order != 0 ? order : left < right ? -1 : 1;
 }
 
-/* The row that has been submitted before: fine if it is the same, as when a client lost its answer. */
+/* A row whose Rid has been submitted before; a client may repeat himself, as when he lost an answer. */
 static void
 repeat(Row *row, const ApmDigest *before)
 {
-	if (!apm_equal(&row->fingerprint, before, sizeof(ApmDigest)))
+	if (row->source == APM_SOURCE_INSERT)
+	{
+		row->fate = FATE_AGAIN;
+		return;
+	}
+	if (row->source == APM_SOURCE_CLIENT && !apm_equal(&row->fingerprint, before, sizeof(ApmDigest)))
 		ereport(ERROR,
 				(errcode(ERRCODE_APM_RID_REUSED), errmsg("the record id was used before, with other content"),
 				 errhint("Repeat a submission with exactly the same pid and record, or draw a new id.")));
@@ -255,6 +269,22 @@ mark_submitted(const Flush *flush, const ApmUuid *rids, int n)
 	}
 }
 
+/* Gives rows that need another Rid one, which nobody can have used. */
+static void
+draw_again(Flush *flush)
+{
+	for (int i = 0; i < flush->all->n; i++)
+	{
+		Row *row = &flush->all->rows[i];
+
+		if (row->fate != FATE_AGAIN)
+			continue;
+		draw_rid(row);
+		row->fate = FATE_OPEN;
+	}
+	qsort(flush->by_rid, flush->all->n, sizeof(Row *), compare_rids);
+}
+
 static void
 find_repeats(Flush *flush)
 {
@@ -278,6 +308,7 @@ find_repeats(Flush *flush)
 			given[n++] = row->record.rid;
 	}
 	mark_submitted(flush, given, n);
+	draw_again(flush);
 }
 
 /* A record may amend one that was submitted; whether it is this patient's, the contract says. */
@@ -374,6 +405,8 @@ register_patient(Flush *flush, Row *row)
 								"attributes along with the record.")));
 	(void) apm_fields_of(row->record.value, &fields);
 	apm_declared_pick(&flush->declared, &fields, APM_CLASS_OTHER, true, &attributes);
+	if (row->source != APM_SOURCE_CLIENT)
+		attributes.n = 0;
 	if (!apm_patient_register(&row->pid, &row->identifying, &attributes, &flush->out, &row->known->patient))
 		load_known(&row->known, 1); /* somebody else did */
 	else
@@ -472,7 +505,7 @@ withdraw_taken(Flush *flush, const ApmUuid *rids, int n)
 	{
 		Row *row = row_of(flush, &taken[i]);
 
-		if (row->fate != FATE_REPEAT)
+		if (row->fate != FATE_REPEAT && row->fate != FATE_AGAIN)
 			elog(ERROR, "a record id is taken and not there");
 		if (row->place >= 0)
 			flush->out.items[row->place].withdrawn = true;
@@ -552,14 +585,13 @@ put_waiting(const Flush *flush)
 	pfree(waiting);
 }
 
-void
-apm_submission_flush(ApmSubmission *all)
+/* All steps for all rows. */
+static void
+flush_rows(ApmSubmission *all)
 {
 	Flush flush = {.all = all};
 	ApmSection section;
 
-	if (all->n == 0)
-		return;
 	apm_section_begin(&section);
 	apm_outgoing_start(&flush.out, &all->who);
 	apm_declared_load(&flush.declared);
@@ -576,5 +608,35 @@ apm_submission_flush(ApmSubmission *all)
 	apm_staff_note(&all->who);
 	apm_outgoing_send(&flush.out);
 	apm_section_end(&section);
+}
+
+/* Keeps the rows whose Rid another session took, and which need another. */
+static void
+keep_unsent(ApmSubmission *all)
+{
+	int n = 0;
+
+	for (int i = 0; i < all->n; i++)
+	{
+		Row *row = &all->rows[i];
+
+		if (row->fate != FATE_AGAIN)
+			continue;
+		draw_rid(row);
+		row->fate = FATE_OPEN;
+		row->place = -1;
+		all->rows[n++] = *row;
+	}
+	all->n = n;
+}
+
+void
+apm_submission_flush(ApmSubmission *all)
+{
+	while (all->n > 0)
+	{
+		flush_rows(all);
+		keep_unsent(all);
+	}
 	empty(all);
 }

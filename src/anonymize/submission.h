@@ -20,12 +20,30 @@ extern ApmSubmission *apm_submission_new(void);
 /* Does the session still act as the one that the submission is for? */
 extern bool apm_submission_is_ours(const ApmSubmission *all);
 
+/* Where a record comes from, which says what it means that its Rid was submitted before. */
+typedef enum ApmSource
+{
+	APM_SOURCE_CLIENT, /* he repeats himself: nothing is done with the same content, AP012 with other */
+	APM_SOURCE_INSERT, /* a new row of an attached table, whose key an earlier one had: it gets another Rid */
+	APM_SOURCE_BACKFILL /* a row of an attached table that may have been submitted: whoever came first counts */
+} ApmSource;
+
 /*
- * Keeps a copy of a record, in memory that is wiped.  rid and amends may be NULL; *used is
- * the Rid that the record has then.  Nothing is written.
+ * A record as it comes.  One from a table names its patient when it registers him, and leaves the rest of his
+ * profile empty: what is in a row is said of the row.
  */
-extern void apm_submission_add(ApmSubmission *all, ApmSlice pid, Jsonb *record, const ApmUuid *rid,
-							   const ApmUuid *amends, ApmUuid *used);
+typedef struct ApmGiven
+{
+	ApmSource source;
+	ApmSlice pid;
+	Jsonb *record;
+	const ApmUuid *rid;	   /* NULL: one is drawn */
+	const ApmUuid *amends; /* NULL: none */
+	bool late;			   /* observed well before it is submitted */
+} ApmGiven;
+
+/* Keeps a copy, in memory that is wiped; *used is the Rid that the record has now.  Nothing is written. */
+extern void apm_submission_add(ApmSubmission *all, const ApmGiven *given, ApmUuid *used);
 
 /* Is it time to flush, to bound memory? */
 extern bool apm_submission_full(const ApmSubmission *all);

@@ -34,14 +34,18 @@ apm_submit(PG_FUNCTION_ARGS)
 	ApmUuid given;
 	ApmUuid amended;
 	ApmUuid used;
+	ApmGiven record = {.source = APM_SOURCE_CLIENT};
 	ApmSubmission *submission;
 
 	apm_hide_statement();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("pid and record must not be null")));
 	submission = apm_submission_new();
-	apm_submission_add(submission, APM_SLICE_OF(PG_GETARG_TEXT_PP(0)), PG_GETARG_JSONB_P(1),
-					   uuid_argument(fcinfo, 2, &given), uuid_argument(fcinfo, 3, &amended), &used);
+	record.pid = APM_SLICE_OF(PG_GETARG_TEXT_PP(0));
+	record.record = PG_GETARG_JSONB_P(1);
+	record.rid = uuid_argument(fcinfo, 2, &given);
+	record.amends = uuid_argument(fcinfo, 3, &amended);
+	apm_submission_add(submission, &record, &used);
 	apm_submission_flush(submission);
 	apm_submission_free(submission);
 	PG_RETURN_DATUM(apm_uuid_datum(&used));

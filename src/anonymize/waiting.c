@@ -81,7 +81,7 @@ encode(const ApmActing *who, const ApmWaiting *row, ApmBuf *out)
 	apm_put_u8(out, WAITING_TAG);
 	apm_put_u8(out, WAITING_VERSION);
 	apm_put_raw(out, row->record->rid.bytes, APM_UUID_LEN);
-	apm_put_u8(out, row->record->has_amends);
+	apm_put_u8(out, apm_record_flags(row->record));
 	apm_put_raw(out, row->record->has_amends ? row->record->amends.bytes : none.bytes, APM_UUID_LEN);
 	apm_put_u64(out, row->time_us);
 	apm_put_raw(out, who->staff, APM_STAFF_LEN);
@@ -97,12 +97,15 @@ decode(ApmSlice in, ApmRecord *record, ApmTransaction *tx)
 {
 	ApmReader r;
 	ApmSlice text;
+	uint8 flags;
 
 	apm_reader_init(&r, in);
 	apm_expect_u8(&r, WAITING_TAG);
 	apm_expect_u8(&r, WAITING_VERSION);
 	apm_get_raw(&r, record->rid.bytes, APM_UUID_LEN);
-	record->has_amends = apm_get_u8(&r) != 0;
+	flags = apm_get_u8(&r);
+	record->has_amends = (flags & APM_PRIMARY_AMENDS) != 0;
+	record->late = (flags & APM_PRIMARY_LATE) != 0;
 	apm_get_raw(&r, record->amends.bytes, APM_UUID_LEN);
 	tx->time_us = apm_get_u64(&r);
 	apm_get_raw(&r, tx->actor, APM_STAFF_LEN);
