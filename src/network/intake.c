@@ -9,7 +9,7 @@
  *	  limit; the final transaction of a registration makes all such rows ready again, in their order.
  *	- it failed: a few times, with growing pauses, before it goes to quarantine.
  *
- * Only what a registered origin has signed waits for a patient.  Anybody who has the
+ * Records and consents wait, if a registered origin has signed them.  Anybody who has the
  * network server's public key can seal something; what carries no good signature goes to the contract at
  * once, which refuses it and so leaves a trace.
  *
@@ -125,13 +125,17 @@ origin_key(const ApmDigest *origin)
 	return key;
 }
 
+/* Is it something that needs its patient's registration, and is worth waiting for it? */
 static bool
-is_record(const ApmQueued *row)
+needs_patient(const ApmQueued *row)
 {
-	return row->fault == NULL && row->tt.opened.wellformed && row->tt.opened.tx.kind == APM_KIND_PRIMARY;
+	const ApmOpened *opened = &row->tt.opened;
+
+	return row->fault == NULL && opened->wellformed &&
+		   (opened->tx.kind == APM_KIND_PRIMARY || opened->tx.kind == APM_KIND_CONSENT);
 }
 
-/* Marks the records that wait for their patient. */
+/* Marks the records and consents that wait for their patient. */
 static void
 find_waiting(ApmIntake *intake)
 {
@@ -141,8 +145,8 @@ find_waiting(ApmIntake *intake)
 
 	for (int i = 0; i < intake->n; i++)
 	{
-		if (is_record(&intake->rows[i]))
-			apids[n++] = intake->rows[i].tt.opened.tx.u.primary.apid;
+		if (needs_patient(&intake->rows[i]))
+			apids[n++] = apm_transaction_apid(&intake->rows[i].tt.opened.tx);
 	}
 	if (n == 0)
 		return;
@@ -153,7 +157,7 @@ find_waiting(ApmIntake *intake)
 		ApmOpened *opened = &intake->rows[i].tt.opened;
 		const ApmEcKey *key;
 
-		if (!is_record(&intake->rows[i]) || known[n++])
+		if (!needs_patient(&intake->rows[i]) || known[n++])
 			continue;
 		key = origin_key(&opened->tx.origin);
 		intake->rows[i].waits =

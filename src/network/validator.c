@@ -6,7 +6,8 @@
  * apm.final_transaction says what became of it, for ever; the refused ones are the audit
  * (view apm.refused).  A valid record of our own APM goes to the outbox: its body comes
  * from the ledger and is sealed for the APM, under a content key of the network server's
- * own.  A registration makes the records ready that wait for it.  A query's answer goes to whoever asked.
+ * own.  A registration makes the records and consents ready that wait for it.  What became of a query, or of a
+ * dataset, goes to whoever asked.
  *
  * One transaction does all this and takes the FT from the queue, so that an FT is handled once; and what
  * an earlier one has said of a Tid is not said again.  An FT that fails is tried three times and
@@ -208,8 +209,10 @@ handle(const ApmFinal *final)
 	}
 	for (size_t i = 0; i < final->n; i++)
 	{
-		if (final->entries[i].kind == APM_KIND_QUERY)
-			apm_gate_prepare(&final->entries[i], final->height);
+		const ApmEntry *entry = &final->entries[i];
+
+		if (entry->kind == APM_KIND_QUERY || entry->kind == APM_KIND_EXPORT)
+			apm_gate_prepare(entry, final->height, (uint32) i);
 	}
 }
 
