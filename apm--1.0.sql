@@ -757,14 +757,27 @@ CREATE TRIGGER record_unchanged INSTEAD OF UPDATE OR DELETE ON apm.patient_recor
 REVOKE ALL ON apm.patient_record FROM PUBLIC;
 GRANT SELECT, INSERT ON apm.patient_record TO apm_admin, apm_clinician, apm_sensor;
 
-CREATE FUNCTION @extschema@.apm_fetch(pid text, purpose text DEFAULT NULL,
-	OUT rid uuid, OUT recorded_at timestamptz, OUT record jsonb)
+CREATE FUNCTION @extschema@.apm_fetch(pid text, purpose text DEFAULT NULL, all_versions boolean DEFAULT false,
+	fields jsonb DEFAULT NULL,
+	OUT rid uuid, OUT recorded_at timestamptz, OUT record jsonb, OUT superseded_by uuid, OUT flags text[])
 	RETURNS SETOF record LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'apm_fetch';
-COMMENT ON FUNCTION @extschema@.apm_fetch(text, text) IS
+COMMENT ON FUNCTION @extschema@.apm_fetch(text, text, boolean, jsonb) IS
 	'a patient''s records, once the query is in the ledger and the contract allows it';
-REVOKE ALL ON FUNCTION @extschema@.apm_fetch(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.apm_fetch(text, text) TO apm_clinician;
+REVOKE ALL ON FUNCTION @extschema@.apm_fetch(text, text, boolean, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_fetch(text, text, boolean, jsonb)
+	TO apm_clinician, apm_researcher, apm_auditor;
+
+CREATE FUNCTION @extschema@.apm_fetch(pids text[], purpose text DEFAULT NULL, all_versions boolean DEFAULT false,
+	fields jsonb DEFAULT NULL,
+	OUT pid text, OUT rid uuid, OUT recorded_at timestamptz, OUT record jsonb, OUT superseded_by uuid, OUT flags text[])
+	RETURNS SETOF record LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_fetch_many';
+COMMENT ON FUNCTION @extschema@.apm_fetch(text[], text, boolean, jsonb) IS
+	'records of several patients, each with a query of his own; all of them or an error';
+REVOKE ALL ON FUNCTION @extschema@.apm_fetch(text[], text, boolean, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_fetch(text[], text, boolean, jsonb)
+	TO apm_clinician, apm_researcher, apm_auditor;
 
 CREATE FUNCTION @extschema@.apm_grant_access(pid text, grantee name, until timestamptz DEFAULT NULL,
 	purpose text DEFAULT NULL, fields jsonb DEFAULT NULL)
@@ -792,13 +805,14 @@ COMMENT ON FUNCTION @extschema@.apm_anonymize(text, jsonb, text, text) IS
 REVOKE ALL ON FUNCTION @extschema@.apm_anonymize(text, jsonb, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.apm_anonymize(text, jsonb, text, text) TO apm_admin, apm_clinician;
 
-CREATE FUNCTION @extschema@.apm_deanonymize(apr bytea, purpose text DEFAULT NULL)
+CREATE FUNCTION @extschema@.apm_deanonymize(apr bytea, purpose text DEFAULT NULL, fields jsonb DEFAULT NULL)
 	RETURNS jsonb LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'apm_deanonymize';
-COMMENT ON FUNCTION @extschema@.apm_deanonymize(bytea, text) IS
+COMMENT ON FUNCTION @extschema@.apm_deanonymize(bytea, text, jsonb) IS
 	'Method 2: the record in an aPR, once the query is in the ledger and the contract allows it';
-REVOKE ALL ON FUNCTION @extschema@.apm_deanonymize(bytea, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.apm_deanonymize(bytea, text) TO apm_clinician;
+REVOKE ALL ON FUNCTION @extschema@.apm_deanonymize(bytea, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_deanonymize(bytea, text, jsonb)
+	TO apm_clinician, apm_researcher, apm_auditor;
 
 CREATE FUNCTION @extschema@.apm_jwe(envelope bytea)
 	RETURNS text LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE

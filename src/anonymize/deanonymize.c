@@ -10,8 +10,8 @@
 #include "utils/memutils.h"
 
 #include "anonymize/submission.h"
-#include "anonymize/gate.h"
 #include "anonymize/paper.h"
+#include "anonymize/publicfield.h"
 #include "apm_errors.h"
 #include "apm_loghook.h"
 #include "keys/keyring.h"
@@ -143,12 +143,12 @@ check_origin(const ApmOpened *opened)
 
 /* The record in an envelope.  Outer layer and signature are looked at before the gate is asked. */
 static Jsonb *
-deanonymize(ApmSlice apr, uint16 purpose)
+deanonymize(ApmSlice apr, const ApmAsk *ask)
 {
-	ApmGateAnswer answer;
+	ApmReading reading = {0};
+	ApmPatient *patient;
 	ApmOpened opened;
 	ApmBuf plain = {0};
-	ApmSlice apid;
 
 	apm_check(apm_opener_open(apm_key_opener(APM_PAIR_APM), apr, &plain), "open the aPR");
 	apm_check(apm_open_signed(APM_SLICE(plain.data, plain.len), &opened), "open the aPR");
@@ -156,33 +156,36 @@ deanonymize(ApmSlice apr, uint16 purpose)
 		apm_raise(APM_ERR_FORMAT, "open the aPR");
 	check_origin(&opened);
 
-	apid = opened.tx.u.primary.apid;
-	apm_gate_ask(apid, purpose, &answer);
-	return apm_gate_open(apm_gate_patient(apid, &answer), &opened.tx);
+	patient = apm_reading_ask(ask, opened.tx.u.primary.apid);
+	apm_reading_open(patient, &opened.tx, &reading);
+	return apm_reading_record(&reading);
 }
 
 /*
- * apm_deanonymize(apr bytea, purpose text DEFAULT NULL): the record in an aPR, from
- * apm_anonymize(), from the cloud, or in the paper's form, once the query is in the ledger.
+ * apm_deanonymize(apr bytea, purpose text DEFAULT NULL, fields jsonb DEFAULT NULL): the record in an aPR,
+ * from apm_anonymize(), from the cloud, or in the paper's form, once the query is in the ledger.
  */
 Datum
 apm_deanonymize(PG_FUNCTION_ARGS)
 {
 	MemoryContext memory;
 	MemoryContext caller;
+	ApmAsk ask = {.scope = APM_SCOPE_RECORDS, .list = APM_GATE_NOTHING};
+	ApmBuf fields = {0};
 	ApmSlice apr;
 	Jsonb *record;
 	Jsonb *result;
-	uint16 purpose;
 
 	apm_hide_statement();
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the aPR must not be null")));
 	memory = AllocSetContextCreate(CurrentMemoryContext, "apm deanonymize", ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(memory);
-	purpose = apm_gate_purpose(PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	ask.purpose = apm_gate_purpose(PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	apm_public_fields_read(PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2), &fields);
+	ask.fields = APM_SLICE(fields.data, fields.len);
 	apr = APM_SLICE_OF(PG_GETARG_BYTEA_PP(0));
-	record = apm_paper_is_form(apr) ? apm_paper_deanonymize(apr, purpose) : deanonymize(apr, purpose);
+	record = apm_paper_is_form(apr) ? apm_paper_deanonymize(apr, &ask) : deanonymize(apr, &ask);
 
 	MemoryContextSwitchTo(caller);
 	result = palloc(VARSIZE(record));

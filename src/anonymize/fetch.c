@@ -1,207 +1,187 @@
 /*
  * fetch.c
- *	  apm_fetch(): a patient's records, as the ledger lists them.
+ *	  apm_fetch(): the records of a patient, or of several, as the ledger lists them.
  *
- * What comes from the cloud is believed in nothing: the gate's answer lists the records
- * with the digest of each, and each must be there and match before anything of it is opened.
- * It is all or an error, because a part would look like the whole.  The rows stay in
- * memory, whatever work_mem says, since what is spilled is written to a file in plain text.
+ * Of several patients each has a question of his own in the ledger, and the reader gets what he asked for as a
+ * whole: if the contract refuses one of them, none is read.
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "fmgr.h"
-#include "funcapi.h"
-#include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
+#include "utils/jsonb.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
-#include "utils/tuplestore.h"
-#include "utils/uuid.h"
 
-#include "anonymize/gate.h"
+#include "anonymize/publicfield.h"
+#include "anonymize/recordset.h"
 #include "apm_errors.h"
 #include "apm_loghook.h"
-#include "cloud/cloud.h"
-#include "keys/keyring.h"
 
 PG_FUNCTION_INFO_V1(apm_fetch);
+PG_FUNCTION_INFO_V1(apm_fetch_many);
 
-/* Records read from the cloud at a time: few at first, then as many as these bytes hold. */
-#define FIRST_READ 16
-#define MOST_READ 1000
-#define READ_BYTES (16 * 1024 * 1024)
-
-/* A fetch in progress. */
-typedef struct Fetch
-{
-	const ApmPatient *patient;
-	const ApmGateAnswer *answer;
-	Tuplestorestate *store;
-	TupleDesc desc;
-} Fetch;
-
+/* The arguments that both functions have behind the first. */
 static void
-record_fault(const ApmPlace *place, const char *fault)
+read_ask(FunctionCallInfo fcinfo, ApmAsk *out)
 {
-	char *rid = DatumGetCString(DirectFunctionCall1(uuid_out, apm_uuid_datum(&place->rid)));
+	ApmBuf fields = {0};
 
-	ereport(
-		ERROR,
-		(errcode(ERRCODE_APM_TAMPERED), errmsg("record %s does not match the ledger", rid),
-		 errdetail("What the cloud holds for it %s.", fault),
-		 errhint("No record of the patient is given out. The operator of the cloud must be asked, unless an "
-				 "older key \"apm-envelope\" was removed here.")));
-}
-
-/* The transaction in what the cloud sent for a place, if it is the one that the ledger lists there. */
-static void
-open_checked(const Fetch *fetch, const ApmPlace *place, ApmSlice apr, ApmBuf *plain, ApmOpened *opened)
-{
-	const ApmPrimaryFields *fields = &opened->tx.u.primary;
-	ApmSlice apid = apm_patient_apid(fetch->patient);
-
-	if (apr.len == 0)
-		record_fault(place, "is missing");
-	if (apm_opener_open(apm_key_opener(APM_PAIR_APM), apr, plain) != APM_OK ||
-		apm_open_signed(APM_SLICE(plain->data, plain->len), opened) != APM_OK || !opened->wellformed ||
-		opened->tx.kind != APM_KIND_PRIMARY)
-		record_fault(place, "was altered");
-	if (memcmp(&fields->rid, &place->rid, sizeof(ApmUuid)) != 0 || fields->apid.len != apid.len ||
-		memcmp(fields->apid.data, apid.data, apid.len) != 0)
-		record_fault(place, "belongs to another record");
-	if (memcmp(&opened->leaf, &place->leaf, sizeof(ApmDigest)) != 0)
-		record_fault(place, "was altered");
-}
-
-/* One row of the result. */
-static void
-put_record(const Fetch *fetch, const ApmPlace *place, ApmSlice apr)
-{
-	ApmBuf plain = {0};
-	ApmOpened opened;
-	Datum values[3];
-	bool nulls[3] = {false, false, false};
-	Jsonb *record;
-
-	open_checked(fetch, place, apr, &plain, &opened);
-	record = apm_gate_open(fetch->patient, &opened.tx);
-	values[0] = apm_uuid_datum(&place->rid);
-	values[1] = TimestampTzGetDatum(apm_time_of(opened.tx.time_us));
-	values[2] = JsonbPGetDatum(record);
-	tuplestore_putvalues(fetch->store, fetch->desc, values, nulls);
-	apm_wipe(record, VARSIZE(record));
-}
-
-/* The records from place first on, n of them, into the store; answers how many bytes the cloud sent. */
-static Size
-put_records(const Fetch *fetch, int first, int n)
-{
-	const ApmPlace *places = &fetch->answer->records[first];
-	ApmUuid *rids = palloc(sizeof(ApmUuid) * n);
-	ApmSlice *aprs = palloc(sizeof(ApmSlice) * n);
-	MemoryContext one = AllocSetContextCreate(CurrentMemoryContext, "apm record", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller;
-	Size bytes = 0;
-
-	for (int i = 0; i < n; i++)
-		rids[i] = places[i].rid;
-	apm_cloud_read(rids, n, aprs);
-
-	caller = MemoryContextSwitchTo(one);
-	for (int i = 0; i < n; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		put_record(fetch, &places[i], aprs[i]);
-		bytes += aprs[i].len;
-		MemoryContextReset(one);
-	}
-	MemoryContextSwitchTo(caller);
-	return bytes;
-}
-
-static void
-put_all(const Fetch *fetch)
-{
-	MemoryContext part = AllocSetContextCreate(CurrentMemoryContext, "apm fetch", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller = MemoryContextSwitchTo(part);
-	int step = FIRST_READ;
-
-	for (int done = 0; done < fetch->answer->nrecords;)
-	{
-		int n = Min(step, fetch->answer->nrecords - done);
-		Size average = put_records(fetch, done, n) / n + 1;
-
-		done += n;
-		step = Max(1, Min(MOST_READ, READ_BYTES / average));
-		MemoryContextReset(part);
-	}
-	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(part);
-}
-
-/* The place for the result, which never spills to a file. */
-static void
-start_result(FunctionCallInfo fcinfo, Fetch *fetch)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext caller;
-
-	if (result == NULL || !IsA(result, ReturnSetInfo) || (result->allowedModes & SFRM_Materialize) == 0)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("a set of records cannot be returned in this context")));
-	caller = MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
-	if (get_call_result_type(fcinfo, NULL, &fetch->desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "the result of apm_fetch is not a row");
-	fetch->store =
-		tuplestore_begin_heap((result->allowedModes & SFRM_Materialize_Random) != 0, false, MAX_KILOBYTES);
-	MemoryContextSwitchTo(caller);
-	result->returnMode = SFRM_Materialize;
-	result->setResult = fetch->store;
-	result->setDesc = fetch->desc;
-}
-
-/* The aPid for a pid, or what stands for it. */
-static void
-find_apid(ApmSlice pid_text, char apid[APM_APID_MAX + 1])
-{
-	ApmSection section;
-	ApmPid pid;
-
-	apm_section_begin(&section);
-	apm_pid_read(pid_text, &pid);
-	if (!apm_patient_find(&pid.index, apid))
-		apm_apid_stand_in(&pid.index, apid);
-	apm_section_end(&section);
+	memset(out, 0, sizeof(*out));
+	out->scope = APM_SCOPE_RECORDS;
+	out->purpose = apm_gate_purpose(PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	out->list = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2) ? APM_GATE_ALL : APM_GATE_CURRENT;
+	apm_public_fields_read(PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3), &fields);
+	out->fields = APM_SLICE(fields.data, fields.len);
 }
 
 /*
- * apm_fetch(pid text, purpose text DEFAULT NULL): rid, recorded_at, record, in the order of
- * the chain.
+ * apm_fetch(pid text, purpose text DEFAULT NULL, all_versions boolean DEFAULT false, fields jsonb DEFAULT NULL):
+ * rid, recorded_at, record, superseded_by, flags, in the order of the chain.
  */
 Datum
 apm_fetch(PG_FUNCTION_ARGS)
 {
 	MemoryContext memory;
 	MemoryContext caller;
-	ApmGateAnswer answer;
-	char apid[APM_APID_MAX + 1];
-	Fetch fetch;
+	ApmRecordSet set;
+	ApmSlice pid;
+	ApmAsk ask;
 
 	apm_hide_statement();
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the pid must not be null")));
-	start_result(fcinfo, &fetch);
+	apm_recordset_start(fcinfo, &set);
 	memory = AllocSetContextCreate(CurrentMemoryContext, "apm fetch", ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(memory);
 
-	find_apid(APM_SLICE_OF(PG_GETARG_TEXT_PP(0)), apid);
-	apm_gate_ask(APM_SLICE(apid, strlen(apid)),
-				 apm_gate_purpose(PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1))), &answer);
-	fetch.patient = apm_gate_patient(APM_SLICE(apid, strlen(apid)), &answer);
-	fetch.answer = &answer;
-	put_all(&fetch);
+	pid = APM_SLICE_OF(PG_GETARG_TEXT_PP(0));
+	read_ask(fcinfo, &ask);
+	apm_recordset_fetch(&set, &ask, apm_gate_apids(&pid, 1)[0]);
+
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(memory);
+	return (Datum) 0;
+}
+
+/* Patients of an array, each once, in the order of the array. */
+typedef struct Patients
+{
+	int n;
+	ApmSlice *pids; /* as the caller wrote them first */
+	ApmSlice *apids;
+	int *elements; /* at which place, from 1 */
+} Patients;
+
+static ApmSlice *
+read_pids(ArrayType *array, int *n)
+{
+	Datum *values;
+	bool *nulls;
+	ApmSlice *pids;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, n);
+	pids = palloc(sizeof(ApmSlice) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("a pid must not be null"),
+							errdetail("Element %d is.", i + 1)));
+		pids[i] = APM_SLICE_OF(DatumGetTextPP(values[i]));
+	}
+	return pids;
+}
+
+static int
+compare_apids(const void *a, const void *b, void *arg)
+{
+	const ApmSlice *apids = arg;
+	int left = *(const int *) a;
+	int right = *(const int *) b;
+	int order = strcmp((const char *) apids[left].data, (const char *) apids[right].data);
+
+	return order != 0 ? order : left - right;
+}
+
+static int
+compare_ints(const void *a, const void *b)
+{
+	return *(const int *) a - *(const int *) b;
+}
+
+/* The patients of an array.  Two spellings of one pid are one patient. */
+static void
+find_patients(ArrayType *array, Patients *out)
+{
+	int n;
+	ApmSlice *pids = read_pids(array, &n);
+	ApmSlice *apids = apm_gate_apids(pids, n);
+	int *order = palloc(sizeof(int) * Max(n, 1));
+	int distinct = 0;
+
+	for (int i = 0; i < n; i++)
+		order[i] = i;
+	qsort_arg(order, n, sizeof(int), compare_apids, apids);
+	for (int i = 0; i < n; i++)
+	{
+		if (distinct == 0 ||
+			strcmp((const char *) apids[order[distinct - 1]].data, (const char *) apids[order[i]].data) != 0)
+			order[distinct++] = order[i];
+	}
+	qsort(order, distinct, sizeof(int), compare_ints);
+
+	out->n = distinct;
+	out->pids = palloc(sizeof(ApmSlice) * Max(distinct, 1));
+	out->apids = palloc(sizeof(ApmSlice) * Max(distinct, 1));
+	out->elements = palloc(sizeof(int) * Max(distinct, 1));
+	for (int i = 0; i < distinct; i++)
+	{
+		out->pids[i] = pids[order[i]];
+		out->apids[i] = apids[order[i]];
+		out->elements[i] = order[i] + 1;
+	}
+}
+
+typedef struct ManyFetch
+{
+	ApmRecordSet set;
+	Patients patients;
+} ManyFetch;
+
+static void
+put_reading(const ApmReading *reading, void *closure)
+{
+	ManyFetch *fetch = closure;
+
+	apm_recordset_put(&fetch->set, reading, fetch->patients.pids[reading->question]);
+}
+
+/*
+ * apm_fetch(pids text[], purpose text DEFAULT NULL, all_versions boolean DEFAULT false, fields jsonb DEFAULT NULL):
+ * pid, rid, recorded_at, record, superseded_by, flags, patient by patient in the order of the array.
+ */
+Datum
+apm_fetch_many(PG_FUNCTION_ARGS)
+{
+	MemoryContext memory;
+	MemoryContext caller;
+	ApmGateQuestion *answers;
+	ManyFetch fetch;
+	ApmAsk ask;
+
+	apm_hide_statement();
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the pids must not be null")));
+	apm_recordset_start(fcinfo, &fetch.set);
+	memory = AllocSetContextCreate(CurrentMemoryContext, "apm fetch", ALLOCSET_DEFAULT_SIZES);
+	caller = MemoryContextSwitchTo(memory);
+
+	find_patients(PG_GETARG_ARRAYTYPE_P(0), &fetch.patients);
+	read_ask(fcinfo, &ask);
+	answers = apm_gate_ask(&ask, fetch.patients.apids, fetch.patients.n);
+	for (int i = 0; i < fetch.patients.n; i++)
+		apm_gate_require_element(&answers[i], fetch.patients.elements[i]);
+	apm_reading_run(answers, fetch.patients.apids, fetch.patients.n, put_reading, &fetch);
 
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(memory);

@@ -1,38 +1,223 @@
 /*
  * gate.c
- *	  Asking to read a patient's records.
+ *	  Asking to read: the reader's side of the query gate.
  *
- * Nothing of a patient is decrypted before the query stands in the ledger.  The network
+ * Nothing of a patient is decrypted before the question stands in the ledger.  The network
  * server writes it there in a transaction of its own, so that whatever the reader does with
  * his own cannot take it back; all that is done here before is to sign it.
+ *
+ * A statement that reads many patients asks one question for each, so that each patient's history has
+ * it, and signs all of them once: the number of leaves under the signature is what the contract's
+ * fetch cap looks at.
  */
 #include "postgres.h"
 
+#include "lib/stringinfo.h"
+
 #include "anonymize/gate.h"
+#include "anonymize/groups.h"
 #include "apm_errors.h"
+
+/* The names on one of the chain's lists, for people. */
+static char *
+list_names(const ApmContractState *contract, ApmItemType type)
+{
+	StringInfoData names;
+	ApmItem item;
+	size_t at = 0;
+
+	initStringInfo(&names);
+	while (apm_contract_next_item(contract, &at, &item))
+	{
+		if (item.type != type)
+			continue;
+		if (names.len > 0)
+			appendStringInfoString(&names, ", ");
+		appendBinaryStringInfo(&names, (const char *) item.name.data, (int) item.name.len);
+	}
+	return names.data;
+}
 
 uint16
 apm_gate_purpose(const char *name)
 {
+	ApmContractState *contract;
+	ApmSection section;
 	uint16 code;
 
 	if (name == NULL)
 		return 0;
-	code = apm_purpose_code(name);
+	apm_section_begin(&section);
+	contract = apm_chain_contract(CurrentMemoryContext);
+	code = apm_contract_purpose_code(contract, name);
 	if (code == 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("no such purpose"),
-						errhint("Purposes are treatment, payment, operations, emergency, patient-request, "
-								"audit and research.")));
+						errhint("Purposes on the chain are: %s.", list_names(contract, APM_ITEM_PURPOSE))));
+	apm_section_end(&section);
 	return code;
 }
 
-void
-apm_gate_ask(ApmSlice apid, uint16 purpose, ApmGateAnswer *answer)
+uint16
+apm_gate_reason(const char *name)
+{
+	ApmContractState *contract;
+	ApmSection section;
+	uint16 code;
+
+	if (name == NULL)
+		return 0;
+	apm_section_begin(&section);
+	contract = apm_chain_contract(CurrentMemoryContext);
+	code = apm_contract_reason_code(contract, name);
+	if (code == 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("no such reason"),
+						errhint("Reasons on the chain are: %s.", list_names(contract, APM_ITEM_REASON))));
+	apm_section_end(&section);
+	return code;
+}
+
+/* The aPids that the registered ones of n indexes have; the others stay as they are.  In a section. */
+static void
+find_apids(const ApmDigest *indexes, int n, MemoryContext memory, ApmSlice *apids)
+{
+	static ApmStatement find = {
+		"SELECT w.place, p.apid FROM pg_catalog.unnest($1) WITH ORDINALITY AS w (index_key, place)"
+		" JOIN apm.patient AS p ON p.index_key = w.index_key",
+		1,
+		{BYTEAARRAYOID},
+		NULL,
+	};
+	Datum args[] = {apm_digest_array(indexes, n)};
+	uint64 rows = apm_run_latest(&find, args);
+
+	for (uint64 i = 0; i < rows; i++)
+	{
+		ApmSlice found = apm_row_text(i, 2);
+
+		apids[apm_row_int8(i, 1) - 1] =
+			APM_SLICE(MemoryContextStrdup(memory, pnstrdup((const char *) found.data, found.len)), found.len);
+	}
+}
+
+ApmSlice *
+apm_gate_apids(const ApmSlice *pids, int n)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext section_memory;
-	ApmTransaction tx = {.kind = APM_KIND_QUERY};
-	ApmBuf query = {0};
+	ApmSlice *apids = palloc0(sizeof(ApmSlice) * Max(n, 1));
+	ApmDigest *indexes;
+	ApmSection section;
+
+	apm_section_begin(&section);
+	indexes = palloc(sizeof(ApmDigest) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		ApmPid pid;
+
+		apm_pid_read(pids[i], &pid);
+		indexes[i] = pid.index;
+		apm_buf_reset(&pid.text);
+	}
+	find_apids(indexes, n, caller, apids);
+	for (int i = 0; i < n; i++)
+	{
+		char stand_in[APM_APID_MAX + 1];
+
+		if (apids[i].data != NULL)
+			continue;
+		apm_apid_stand_in(&indexes[i], stand_in);
+		apids[i] = APM_SLICE(MemoryContextStrdup(caller, stand_in), strlen(stand_in));
+	}
+	apm_section_end(&section);
+	return apids;
+}
+
+/* The transaction of a question, but for whom it is about. */
+static void
+fill_query(const ApmAsk *ask, const ApmActing *who, ApmTransaction *tx)
+{
+	ApmQueryFields *query = &tx->u.query;
+
+	memset(tx, 0, sizeof(*tx));
+	tx->kind = APM_KIND_QUERY;
+	tx->fields = ask->fields;
+	query->scope = (uint8) ask->scope;
+	query->purpose = ask->purpose;
+	query->reason = ask->reason;
+	query->tokens = ask->tokens;
+	if (ask->basis != NULL)
+		memcpy(query->basis, ask->basis, APM_UUID_LEN);
+	if (ask->note.len > 0)
+		apm_check(apm_note_digest(ask->note, &query->note), "ask for a patient");
+	apm_role_pseudonym(NameStr(who->acting), query->acting);
+	apm_groups_of(&who->actor.role, 1, &query->groups);
+}
+
+/* Signs what is to go out into the queries of as many questions, in that memory. */
+static void
+sign_questions(ApmOutgoing *out, ApmGateQuestion *questions, MemoryContext memory)
+{
+	ApmBuf *forms = palloc0(sizeof(ApmBuf) * out->n);
+	MemoryContext section = MemoryContextSwitchTo(memory);
+
+	apm_outgoing_signed(out, forms);
+	MemoryContextSwitchTo(section);
+	for (int i = 0; i < out->n; i++)
+		questions[i].query = APM_SLICE(forms[i].data, forms[i].len);
+}
+
+/* Passes the signed questions through the gate, and frees what was signed. */
+static void
+pass(const ApmActing *who, ApmGateQuestion *questions, int n)
+{
+	apm_gate_query(questions, n, who->staff, NameStr(who->acting), NameStr(who->login));
+	for (int i = 0; i < n; i++)
+	{
+		apm_core_free(unconstify(uint8 *, questions[i].query.data));
+		questions[i].query = APM_SLICE(NULL, 0);
+	}
+}
+
+ApmGateQuestion *
+apm_gate_ask(const ApmAsk *ask, const ApmSlice *apids, int n)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ApmGateQuestion *questions = palloc0(sizeof(ApmGateQuestion) * Max(n, 1));
+	ApmSection section;
+	ApmOutgoing out;
+	ApmTransaction tx;
+	ApmActing who;
+
+	if (n > APM_GATE_QUESTIONS)
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("more than %d patients are asked for at once", APM_GATE_QUESTIONS),
+						errhint("Ask for them in parts.")));
+	if (n == 0)
+		return questions;
+	apm_acting(&who);
+	apm_section_begin(&section);
+	apm_outgoing_start(&out, &who);
+	fill_query(ask, &who, &tx);
+	for (int i = 0; i < n; i++)
+	{
+		tx.u.query.apid = apids[i];
+		tx.time_us = 0; /* each its own */
+		(void) apm_outgoing_add(&out, &tx);
+		questions[i].list = ask->list;
+		questions[i].note = ask->note;
+	}
+	sign_questions(&out, questions, caller);
+	apm_section_end(&section);
+
+	pass(&who, questions, n);
+	return questions;
+}
+
+ApmGateQuestion *
+apm_gate_ask_export(const ApmExportFields *dataset, ApmSlice fields)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ApmGateQuestion *question = palloc0(sizeof(ApmGateQuestion));
+	ApmTransaction tx = {.kind = APM_KIND_EXPORT, .fields = fields, .u.export = *dataset};
 	ApmSection section;
 	ApmOutgoing out;
 	ApmActing who;
@@ -40,44 +225,10 @@ apm_gate_ask(ApmSlice apid, uint16 purpose, ApmGateAnswer *answer)
 	apm_acting(&who);
 	apm_section_begin(&section);
 	apm_outgoing_start(&out, &who);
-	tx.u.query.apid = apid;
-	tx.u.query.purpose = purpose;
 	(void) apm_outgoing_add(&out, &tx);
-	section_memory = MemoryContextSwitchTo(caller);
-	apm_outgoing_signed(&out, &query);
-	MemoryContextSwitchTo(section_memory);
+	sign_questions(&out, question, caller);
 	apm_section_end(&section);
 
-	apm_gate_query(APM_SLICE(query.data, query.len), who.staff, NameStr(who.acting), NameStr(who.login),
-				   answer);
-	apm_buf_reset(&query);
-}
-
-ApmPatient *
-apm_gate_patient(ApmSlice apid, const ApmGateAnswer *answer)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	ApmPatient *patient;
-	ApmSection section;
-
-	apm_section_begin(&section);
-	MemoryContextSwitchTo(caller);
-	patient = apm_patient_at(apid, &answer->patient);
-	apm_section_end(&section);
-	return patient;
-}
-
-Jsonb *
-apm_gate_open(const ApmPatient *patient, const ApmTransaction *tx)
-{
-	const ApmPrimaryFields *fields = &tx->u.primary;
-	ApmBuf text = {.secret = true};
-	Jsonb *own;
-
-	apm_check(apm_record_open(patient->key, &patient->key_id, &fields->rid, apm_patient_apid(patient),
-							  fields->record, &text),
-			  "open a record");
-	own = apm_json_parse(APM_SLICE(text.data, text.len));
-	apm_buf_reset(&text);
-	return apm_patient_record(patient, own);
+	pass(&who, question, 1);
+	return question;
 }

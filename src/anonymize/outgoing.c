@@ -100,13 +100,14 @@ put_signed(const ApmOutgoingItem *item, const ApmOriginProof *proof, ApmBuf *out
 }
 
 void
-apm_outgoing_signed(const ApmOutgoing *out, ApmBuf *signed_form)
+apm_outgoing_signed(const ApmOutgoing *out, ApmBuf *signed_forms)
 {
-	ApmOriginProof proof;
+	ApmOriginProof *proofs = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(ApmOriginProof) * out->n);
 
-	Assert(out->n == 1);
-	prove(out, &proof);
-	put_signed(&out->items[0], &proof, signed_form);
+	prove(out, proofs);
+	for (int i = 0; i < out->n; i++)
+		put_signed(&out->items[i], &proofs[i], &signed_forms[i]);
+	pfree(proofs);
 }
 
 void

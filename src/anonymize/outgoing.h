@@ -42,7 +42,7 @@ extern int apm_outgoing_add(ApmOutgoing *out, ApmTransaction *tx);
 /* Signs all of them with one signature and queues them, in the caller's transaction.  In a section. */
 extern void apm_outgoing_send(ApmOutgoing *out);
 
-/* Signs a lone transaction and appends its signed form. */
-extern void apm_outgoing_signed(const ApmOutgoing *out, ApmBuf *signed_form);
+/* Signs all of them with one signature and appends the signed form of each to one of as many buffers. */
+extern void apm_outgoing_signed(const ApmOutgoing *out, ApmBuf *signed_forms);
 
 #endif /* APM_OUTGOING_H */

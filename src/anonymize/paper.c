@@ -16,7 +16,6 @@
 #include "utils/memutils.h"
 #include "utils/uuid.h"
 
-#include "anonymize/gate.h"
 #include "anonymize/paper.h"
 #include "anonymize/unicode.h"
 #include "apm_errors.h"
@@ -383,11 +382,10 @@ put_identifying(const ApmPatient *patient, const ApmField *field, ApmBuf *out)
 }
 
 Jsonb *
-apm_paper_deanonymize(ApmSlice apr, uint16 purpose)
+apm_paper_deanonymize(ApmSlice apr, const ApmAsk *ask)
 {
 	char apid[APM_APID_MAX + 1];
 	ApmBuf text = {.secret = true};
-	ApmGateAnswer answer;
 	ApmPatient *patient;
 	PaperKeys *keys;
 	ApmFields fields;
@@ -397,8 +395,7 @@ apm_paper_deanonymize(ApmSlice apr, uint16 purpose)
 	parse_form(apr, &fields);
 	(void) text_field(&fields, "Rid");
 	find_patient(text_field(&fields, "aPid"), apid);
-	apm_gate_ask(APM_SLICE(apid, strlen(apid)), purpose, &answer);
-	patient = apm_gate_patient(APM_SLICE(apid, strlen(apid)), &answer);
+	patient = apm_reading_ask(ask, APM_SLICE(apid, strlen(apid)));
 
 	keys = read_keys();
 	for (int i = 0; i < fields.n; i++)

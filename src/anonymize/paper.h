@@ -7,7 +7,7 @@
 
 #include "postgres.h"
 
-#include "anonymize/patient.h"
+#include "anonymize/reading.h"
 
 /* Does an aPR have the paper's form?  An envelope of ours begins with another byte. */
 extern bool apm_paper_is_form(ApmSlice apr);
@@ -21,9 +21,9 @@ extern void apm_paper_anonymize(const ApmPatient *patient, Jsonb *record, const 
 								const char *salt, ApmBuf *out);
 
 /*
- * Method 2: the record in the paper's JSON.  Passes the gate before it opens an attribute.
+ * Method 2: the record in the paper's JSON.  Asks for the patient, and opens no attribute before.
  * In no section.  Warns, or raises, as above.
  */
-extern Jsonb *apm_paper_deanonymize(ApmSlice apr, uint16 purpose);
+extern Jsonb *apm_paper_deanonymize(ApmSlice apr, const ApmAsk *ask);
 
 #endif /* APM_ANONYMIZE_PAPER_H */

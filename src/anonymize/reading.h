@@ -14,7 +14,7 @@
 /* A record, opened; lives until the callback returns, wiped then. */
 typedef struct ApmReading
 {
-	int question;			  /* whose: its place among the answers */
+	int question;			   /* whose: its place among the answers */
 	const ApmPatient *patient; /* with the profile that the answer names */
 	const ApmPlace *place;
 	const ApmTransaction *tx; /* of kind primary */
@@ -34,7 +34,7 @@ typedef void (*ApmReadingCallback)(const ApmReading *reading, void *closure);
 extern void apm_reading_run(const ApmGateQuestion *answers, const ApmSlice *apids, int n,
 							ApmReadingCallback callback, void *closure);
 
-/* What a reader gets of it: the profile's attributes overlaid by the record's own, in secret memory of the core. */
+/* What a reader gets of it: the profile's attributes overlaid by the record's own.  palloc'd; the caller wipes it. */
 extern Jsonb *apm_reading_record(const ApmReading *reading);
 
 /* Its flags as text[]. */
@@ -42,6 +42,9 @@ extern Datum apm_reading_flags(const ApmReading *reading);
 
 /* The patient that the gate let through, with the profile that the answer names; in the current memory context. */
 extern ApmPatient *apm_reading_patient(ApmSlice apid, const ApmGateQuestion *answer);
+
+/* The same after asking for him.  Raises AP001 when the contract refuses. */
+extern ApmPatient *apm_reading_ask(const ApmAsk *ask, ApmSlice apid);
 
 /* Opens a primary transaction of this patient, checked by the caller; place and question are his to fill in. */
 extern void apm_reading_open(const ApmPatient *patient, const ApmTransaction *tx, ApmReading *out);

@@ -54,11 +54,12 @@ refuse(const ApmGateQuestion *question, int element)
 {
 	const char *text = apm_rule_text(question->rule);
 
-	ereport(ERROR, (errcode(ERRCODE_APM_REFUSED_BY_CONTRACT),
-					errmsg("query refused by the contract: rule \"%s\"", question->rule_name),
-					element > 0 ? errdetail("It was refused for element %d.", element) : 0,
-					text != NULL ? errhint("%s", text)
-								 : errhint("The rule is one that the contract was given; see apm.contract.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_APM_REFUSED_BY_CONTRACT),
+			 errmsg("query refused by the contract: rule \"%s\"", question->rule_name),
+			 element > 0 ? errdetail("It was refused for element %d.", element) : 0,
+			 text != NULL ? errhint("%s", text)
+						  : errhint("The rule is one that the contract was given; see apm.contract.")));
 }
 
 void

@@ -16,9 +16,6 @@
 #include "network/gatekeeper.h"
 #include "network/network_server.h"
 
-/* A search lists no more than that, whatever the contract's fetch cap. */
-#define MATCHES_MAX 100000
-
 /* An answer that is kept when the transaction is committed. */
 typedef struct ApmPrepared
 {
@@ -47,7 +44,8 @@ apm_gate_discard(void)
 	if (preparing != NULL)
 		MemoryContextReset(preparing);
 	else
-		preparing = AllocSetContextCreate(TopMemoryContext, "apm query gate's answers", ALLOCSET_DEFAULT_SIZES);
+		preparing =
+			AllocSetContextCreate(TopMemoryContext, "apm query gate's answers", ALLOCSET_DEFAULT_SIZES);
 }
 
 /* The contract as it is now; loaded for those answers that need it. */
@@ -80,11 +78,10 @@ drop_rows(void)
 static void
 find_matches(const ApmAsked *asked, ApmGateQuestion *answer)
 {
-	uint64 cap = apm_contract_policy(contract_now(), APM_POLICY_FETCH_CAP);
-	int limit = cap == 0 ? MATCHES_MAX : (int) Min(cap, MATCHES_MAX);
+	const int limit = APM_GATE_MATCHES + 1;
 
-	answer->nmatches = apm_ledger_matches(&asked->tokens, answer->height, limit + 1, &answer->matches);
-	answer->nmatches = Min(answer->nmatches, limit + 1);
+	answer->nmatches =
+		Min(apm_ledger_matches(&asked->tokens, answer->height, limit, &answer->matches), limit);
 	drop_rows();
 }
 

@@ -34,8 +34,8 @@ typedef enum ApmGateList
 
 typedef struct ApmGateQuestion
 {
-	ApmSlice query;		/* signed transaction */
-	ApmSlice note;		/* of an emergency: sealed under the patient's key; empty: none */
+	ApmSlice query; /* signed transaction */
+	ApmSlice note;	/* of an emergency: sealed under the patient's key; empty: none */
 	ApmGateList list;
 	const char *rule_name; /* out, from here on: palloc'd; NULL: allowed */
 	uint16 rule;
