@@ -797,6 +797,15 @@ COMMENT ON FUNCTION @extschema@.apm_revoke_access(text, name, text, jsonb) IS
 REVOKE ALL ON FUNCTION @extschema@.apm_revoke_access(text, name, text, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.apm_revoke_access(text, name, text, jsonb) TO apm_registrar;
 
+CREATE FUNCTION @extschema@.apm_search(filter jsonb, purpose text DEFAULT NULL, fields jsonb DEFAULT NULL,
+	OUT pid text, OUT rid uuid, OUT recorded_at timestamptz, OUT record jsonb, OUT flags text[])
+	RETURNS SETOF record LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_search';
+COMMENT ON FUNCTION @extschema@.apm_search(jsonb, text, jsonb) IS
+	'records that have these values of searchable attributes, of the patients that the contract lets the caller read';
+REVOKE ALL ON FUNCTION @extschema@.apm_search(jsonb, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_search(jsonb, text, jsonb) TO apm_clinician, apm_researcher;
+
 CREATE FUNCTION @extschema@.apm_anonymize(pid text, record jsonb, profile text DEFAULT 'apm', salt text DEFAULT NULL)
 	RETURNS bytea LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'apm_anonymize';
