@@ -75,7 +75,7 @@ check_history(const ApmHeader *h, const ApmFrontier *frontier)
 static ApmBlockFault
 check_work(const ApmContractState *s, const ApmHeader *h, const ApmDigest *hash)
 {
-	if (h->bits != apm_contract_policy(s, APM_POLICY_DIFFICULTY, UINT64_MAX) || h->bits > APM_MAX_DIFFICULTY)
+	if (h->bits != apm_contract_policy(s, APM_POLICY_DIFFICULTY) || h->bits > APM_MAX_DIFFICULTY)
 		return APM_BLOCK_DIFFICULTY;
 	return apm_hash_meets(hash, h->bits) ? APM_BLOCK_OK : APM_BLOCK_WORK;
 }

@@ -1,6 +1,6 @@
 /*
  * contract.c
- *	  The state that the contract's rules look at, and how a valid transaction changes it.
+ *	  The state that the contract's rules look at.
  *
  * A state holds only what was loaded into it and what apm_contract_apply() entered: a
  * node loads what a batch of transactions needs, a verifier starts with an empty one and
@@ -13,12 +13,46 @@
 #include <string.h>
 
 #include "digest.h"
+#include "room.h"
 
 /* Raised whenever a built-in rule changes its verdict on anything: it is part of the contract digest. */
 #define RULE_SET_VERSION 1
 
 #define DIGEST_TAG 'C'
 #define ENCODING_VERSION 1
+
+/* An item that is loaded stands in an earlier block; which, nobody asks any more. */
+#define EARLIER_HEIGHT 0
+
+#define ACCESS_CLINICIAN 1
+#define EMERGENCY_NOT_WITHDRAWN 1
+#define FETCH_CAP_DEFAULT 1000
+
+static ApmStatus
+init_maps(ApmContractState *s)
+{
+	const struct
+	{
+		ApmMap *map;
+		size_t value_size;
+	} maps[] = {
+		{&s->origins, sizeof(ApmEcKey *)},
+		{&s->nodes, sizeof(ApmEcKey *)},
+		{&s->patients, sizeof(ApmPatientState)},
+		{&s->records, sizeof(ApmRecordState)},
+		{&s->tids, 0},
+		{&s->words, sizeof(ApmWords)},
+		{&s->queries, sizeof(ApmQueryState)},
+		{&s->studies, sizeof(uint32_t)},
+	};
+	ApmStatus status = APM_OK;
+
+	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]) && status == APM_OK; i++)
+		status = apm_map_init(maps[i].map, maps[i].value_size);
+	for (int counter = 1; counter < APM_COUNTERS && status == APM_OK; counter++)
+		status = apm_tally_init(&s->tallies[counter]);
+	return status;
+}
 
 ApmStatus
 apm_contract_new(const ApmDigest *chain, ApmContractState **out)
@@ -29,15 +63,7 @@ apm_contract_new(const ApmDigest *chain, ApmContractState **out)
 	if (s == NULL)
 		return APM_ERR_MEMORY;
 	s->chain = *chain;
-	status = apm_map_init(&s->origins, sizeof(ApmEcKey *));
-	if (status == APM_OK)
-		status = apm_map_init(&s->nodes, sizeof(ApmEcKey *));
-	if (status == APM_OK)
-		status = apm_map_init(&s->patients, sizeof(ApmPatientState));
-	if (status == APM_OK)
-		status = apm_map_init(&s->records, sizeof(ApmRecordState));
-	if (status == APM_OK)
-		status = apm_map_init(&s->tids, 0);
+	status = init_maps(s);
 	if (status != APM_OK)
 	{
 		apm_contract_free(s);
@@ -59,6 +85,18 @@ free_members(ApmMap *map)
 	apm_map_free(map);
 }
 
+static void
+free_words(ApmMap *map)
+{
+	size_t at = 0;
+	const ApmDigest *patient;
+	void *value;
+
+	while (apm_map_next(map, &at, &patient, &value))
+		apm_core_free(((ApmWords *) value)->v);
+	apm_map_free(map);
+}
+
 void
 apm_contract_free(ApmContractState *s)
 {
@@ -66,17 +104,24 @@ apm_contract_free(ApmContractState *s)
 		return;
 	free_members(&s->origins);
 	free_members(&s->nodes);
+	free_words(&s->words);
 	apm_map_free(&s->patients);
 	apm_map_free(&s->records);
 	apm_map_free(&s->tids);
+	apm_map_free(&s->queries);
+	apm_map_free(&s->studies);
+	for (int counter = 1; counter < APM_COUNTERS; counter++)
+		apm_tally_free(&s->tallies[counter]);
+	apm_inforce_free(&s->items);
 	apm_core_free(s);
 }
 
+/* The key of a map for a name of 16 bytes: a UUID, a study. */
 static void
-uuid_key(const ApmUuid *uuid, ApmDigest *key)
+short_key(const uint8_t bytes[16], ApmDigest *key)
 {
 	memset(key, 0, sizeof(*key));
-	memcpy(key->bytes, uuid->bytes, APM_UUID_LEN);
+	memcpy(key->bytes, bytes, 16);
 }
 
 static ApmStatus
@@ -115,24 +160,10 @@ apm_contract_load_node(ApmContractState *s, const uint8_t spki[APM_SPKI_LEN])
 	return load_member(&s->nodes, spki);
 }
 
-/* APM_ERR_RANGE when there are APM_POLICY_MAX others already. */
 ApmStatus
-apm_contract_load_policy(ApmContractState *s, uint16_t key, uint64_t value)
+apm_contract_load_item(ApmContractState *s, const ApmItem *item, uint64_t time_us)
 {
-	int at = 0;
-
-	while (at < s->policy_count && s->policies[at].key < key)
-		at++;
-	if (at == s->policy_count || s->policies[at].key != key)
-	{
-		if (s->policy_count == APM_POLICY_MAX)
-			return APM_ERR_RANGE;
-		memmove(&s->policies[at + 1], &s->policies[at], (s->policy_count - at) * sizeof(ApmPolicy));
-		s->policy_count++;
-	}
-	s->policies[at].key = key;
-	s->policies[at].value = value;
-	return APM_OK;
+	return apm_inforce_enter(&s->items, item, EARLIER_HEIGHT, time_us);
 }
 
 ApmStatus
@@ -156,7 +187,7 @@ apm_contract_load_record(ApmContractState *s, const ApmUuid *rid, const ApmRecor
 	void *value;
 	ApmStatus status;
 
-	uuid_key(rid, &key);
+	short_key(rid->bytes, &key);
 	status = apm_map_put(&s->records, &key, &value);
 	if (status == APM_OK)
 		*(ApmRecordState *) value = *r;
@@ -169,19 +200,201 @@ apm_contract_load_tid(ApmContractState *s, const ApmUuid *tid)
 	ApmDigest key;
 	void *value;
 
-	uuid_key(tid, &key);
+	short_key(tid->bytes, &key);
 	return apm_map_put(&s->tids, &key, &value);
 }
 
-uint64_t
-apm_contract_policy(const ApmContractState *s, uint16_t key, uint64_t otherwise)
+/* The entry of this grantee and purpose, made if need be; NULL without memory. */
+static ApmWord *
+find_word(ApmWords *words, const uint8_t grantee[APM_STAFF_LEN], uint16_t purpose)
 {
-	for (int i = 0; i < s->policy_count; i++)
+	ApmWord *v;
+
+	for (size_t i = 0; i < words->n; i++)
 	{
-		if (s->policies[i].key == key)
-			return s->policies[i].value;
+		if (words->v[i].purpose == purpose && memcmp(words->v[i].grantee, grantee, APM_STAFF_LEN) == 0)
+			return &words->v[i];
 	}
-	return otherwise;
+	v = apm_room(words->v, &words->capacity, words->n + 1, sizeof(*v));
+	if (v == NULL)
+		return NULL;
+	words->v = v;
+	memcpy(v[words->n].grantee, grantee, APM_STAFF_LEN);
+	v[words->n].purpose = purpose;
+	return &v[words->n++];
+}
+
+ApmStatus
+apm_contract_load_consent(ApmContractState *s, ApmSlice apid, const uint8_t grantee[APM_STAFF_LEN],
+						  uint16_t purpose, const ApmConsentState *c)
+{
+	ApmDigest key;
+	ApmWord *word;
+	void *value;
+	ApmStatus status = apm_sha256(apid.data, apid.len, &key);
+
+	if (status == APM_OK)
+		status = apm_map_put(&s->words, &key, &value);
+	if (status != APM_OK)
+		return status;
+	word = find_word(value, grantee, purpose);
+	if (word == NULL)
+		return APM_ERR_MEMORY;
+	if (c->granted && (!word->granted || word->grant.order <= c->order))
+	{
+		word->granted = true;
+		word->grant = *c;
+	}
+	else if (!c->granted && (!word->revoked || word->revocation <= c->order))
+	{
+		word->revoked = true;
+		word->revocation = c->order;
+	}
+	return APM_OK;
+}
+
+ApmStatus
+apm_contract_load_query(ApmContractState *s, const ApmUuid *tid, const ApmQueryState *q)
+{
+	ApmDigest key;
+	void *value;
+	ApmStatus status;
+
+	short_key(tid->bytes, &key);
+	status = apm_map_put(&s->queries, &key, &value);
+	if (status == APM_OK)
+		*(ApmQueryState *) value = *q;
+	return status;
+}
+
+ApmStatus
+apm_contract_load_study(ApmContractState *s, const uint8_t study[APM_STUDY_LEN], uint32_t releases)
+{
+	ApmDigest key;
+	void *value;
+	ApmStatus status;
+
+	short_key(study, &key);
+	status = apm_map_put(&s->studies, &key, &value);
+	if (status == APM_OK)
+		*(uint32_t *) value = releases;
+	return status;
+}
+
+ApmStatus
+apm_contract_load_count(ApmContractState *s, uint8_t counter, const ApmDigest *subject, uint64_t time_us,
+						uint64_t total)
+{
+	if (apm_counter_name(counter) == NULL)
+		return APM_ERR_RANGE;
+	return apm_tally_point(&s->tallies[counter], subject, time_us, total);
+}
+
+uint64_t
+apm_contract_policy(const ApmContractState *s, uint16_t key)
+{
+	const ApmHeld *held = apm_inforce_policy(&s->items, key);
+
+	if (held != NULL)
+		return held->item.value;
+	switch (key)
+	{
+		case APM_POLICY_DIFFICULTY:
+			return UINT64_MAX;
+		case APM_POLICY_ACCESS:
+			return ACCESS_CLINICIAN;
+		case APM_POLICY_EMERGENCY:
+			return EMERGENCY_NOT_WITHDRAWN;
+		case APM_POLICY_EXPORT:
+			return apm_contract_policy(s, APM_POLICY_ACCESS);
+		case APM_POLICY_FETCH_CAP:
+			return FETCH_CAP_DEFAULT;
+		default:
+			return 0;
+	}
+}
+
+static uint16_t
+code_in_list(const ApmContractState *s, ApmItemType type, const char *name)
+{
+	const ApmHeldList *list = &s->items.now[type];
+
+	for (size_t i = 0; name != NULL && i < list->n; i++)
+	{
+		if (strcmp(list->v[i]->name, name) == 0)
+			return list->v[i]->item.key;
+	}
+	return 0;
+}
+
+static const char *
+name_in_list(const ApmContractState *s, ApmItemType type, uint16_t code)
+{
+	const ApmHeld *held = apm_inforce_code(&s->items, type, code);
+
+	return held != NULL ? held->name : NULL;
+}
+
+uint16_t
+apm_contract_purpose_code(const ApmContractState *s, const char *name)
+{
+	return code_in_list(s, APM_ITEM_PURPOSE, name);
+}
+
+const char *
+apm_contract_purpose_name(const ApmContractState *s, uint16_t code)
+{
+	return name_in_list(s, APM_ITEM_PURPOSE, code);
+}
+
+uint16_t
+apm_contract_reason_code(const ApmContractState *s, const char *name)
+{
+	return code_in_list(s, APM_ITEM_REASON, name);
+}
+
+const char *
+apm_contract_reason_name(const ApmContractState *s, uint16_t code)
+{
+	return name_in_list(s, APM_ITEM_REASON, code);
+}
+
+const char *
+apm_contract_rule_name(const ApmContractState *s, uint16_t rule)
+{
+	const ApmHeld *held;
+
+	if (rule < APM_SITE_RULE)
+		return apm_rule_name(rule);
+	held = apm_inforce_rule(&s->items, rule);
+	return held != NULL ? held->name : NULL;
+}
+
+ApmStatus
+apm_contract_ruleset(const ApmContractState *s, ApmDigest *out)
+{
+	apm_inforce_ruleset(&s->items, out);
+	return APM_OK;
+}
+
+bool
+apm_contract_next_item(const ApmContractState *s, size_t *at, ApmItem *out)
+{
+	size_t skip = *at;
+
+	for (int type = 0; type < APM_HELD_TYPES; type++)
+	{
+		const ApmHeldList *list = &s->items.now[type];
+
+		if (skip < list->n)
+		{
+			*out = list->v[skip]->item;
+			(*at)++;
+			return true;
+		}
+		skip -= list->n;
+	}
+	return false;
 }
 
 static const ApmEcKey *
@@ -209,7 +422,7 @@ apm_contract_tid_seen(const ApmContractState *s, const ApmUuid *tid)
 {
 	ApmDigest key;
 
-	uuid_key(tid, &key);
+	short_key(tid->bytes, &key);
 	return apm_map_find(&s->tids, &key) != NULL;
 }
 
@@ -219,8 +432,48 @@ apm_contract_record(const ApmContractState *s, const ApmUuid *rid, ApmRecordStat
 	ApmDigest key;
 	const ApmRecordState *found;
 
-	uuid_key(rid, &key);
+	short_key(rid->bytes, &key);
 	found = apm_map_find(&s->records, &key);
+	memset(out, 0, sizeof(*out));
+	if (found != NULL)
+		*out = *found;
+}
+
+void
+apm_contract_query(const ApmContractState *s, const ApmUuid *tid, ApmQueryState *out)
+{
+	ApmDigest key;
+	const ApmQueryState *found;
+
+	short_key(tid->bytes, &key);
+	found = apm_map_find(&s->queries, &key);
+	memset(out, 0, sizeof(*out));
+	if (found != NULL)
+		*out = *found;
+}
+
+const ApmWords *
+apm_contract_words(const ApmContractState *s, const ApmDigest *patient)
+{
+	return apm_map_find(&s->words, patient);
+}
+
+uint32_t
+apm_contract_releases(const ApmContractState *s, const uint8_t study[APM_STUDY_LEN])
+{
+	ApmDigest key;
+	const uint32_t *found;
+
+	short_key(study, &key);
+	found = apm_map_find(&s->studies, &key);
+	return found != NULL ? *found : 0;
+}
+
+void
+apm_contract_patient_of(const ApmContractState *s, const ApmDigest *patient, ApmPatientState *out)
+{
+	const ApmPatientState *found = apm_map_find(&s->patients, patient);
+
 	memset(out, 0, sizeof(*out));
 	if (found != NULL)
 		*out = *found;
@@ -230,16 +483,11 @@ ApmStatus
 apm_contract_patient(const ApmContractState *s, ApmSlice apid, ApmPatientState *out)
 {
 	ApmDigest key;
-	const ApmPatientState *found;
 	ApmStatus status = apm_sha256(apid.data, apid.len, &key);
 
-	if (status != APM_OK)
-		return status;
-	found = apm_map_find(&s->patients, &key);
-	memset(out, 0, sizeof(*out));
-	if (found != NULL)
-		*out = *found;
-	return APM_OK;
+	if (status == APM_OK)
+		apm_contract_patient_of(s, &key, out);
+	return status;
 }
 
 static int
@@ -273,23 +521,28 @@ put_members(const ApmMap *members, ApmBuf *out)
 }
 
 /*
- * SHA-256 over u8 'C', u8 version, u32 rule set version, u16 count of policies and each
- * u16 key and u64 value, nodes, origins.
+ * SHA-256 over u8 'C', u8 version, u32 rule set version, u32 count of items in force and the items,
+ * nodes, origins.
  */
 ApmStatus
 apm_contract_digest(const ApmContractState *s, ApmDigest *out)
 {
 	ApmBuf buf = {0};
 	ApmStatus status;
+	size_t items = 0;
 
+	for (int type = 0; type < APM_HELD_TYPES; type++)
+		items += s->items.now[type].n;
 	apm_put_u8(&buf, DIGEST_TAG);
 	apm_put_u8(&buf, ENCODING_VERSION);
 	apm_put_u32(&buf, RULE_SET_VERSION);
-	apm_put_u16(&buf, s->policy_count);
-	for (int i = 0; i < s->policy_count; i++)
+	apm_put_u32(&buf, (uint32_t) items);
+	for (int type = 0; type < APM_HELD_TYPES; type++)
 	{
-		apm_put_u16(&buf, s->policies[i].key);
-		apm_put_u64(&buf, s->policies[i].value);
+		const ApmHeldList *list = &s->items.now[type];
+
+		for (size_t i = 0; i < list->n; i++)
+			apm_put_raw(&buf, list->v[i]->bytes, list->v[i]->len);
 	}
 	status = put_members(&s->nodes, &buf);
 	if (status == APM_OK)
@@ -300,113 +553,4 @@ apm_contract_digest(const ApmContractState *s, ApmDigest *out)
 		status = apm_sha256(buf.data, buf.len, out);
 	apm_buf_reset(&buf);
 	return status;
-}
-
-/* Into *out what the input says; the leaf stands whether or not the inner parts can be read. */
-ApmStatus
-apm_open_signed(ApmSlice in, ApmOpened *out)
-{
-	ApmStatus status;
-
-	memset(out, 0, sizeof(*out));
-	status = apm_signed_decode(in, &out->envelope);
-	if (status == APM_OK)
-		status = apm_transaction_leaf(out->envelope.nonce, out->envelope.transaction, &out->leaf);
-	if (status != APM_OK)
-		return status;
-
-	/* what cannot be read has no time: its Tid is that of time 0 */
-	out->wellformed = apm_transaction_decode(out->envelope.transaction, &out->tx) == APM_OK;
-	apm_transaction_tid(out->tx.time_us, &out->leaf, &out->tid);
-	if (apm_origin_proof_decode(out->envelope.proof, &out->proof) != APM_OK)
-		out->wellformed = false;
-	return APM_OK;
-}
-
-void
-apm_contract_needs(const ApmOpened *t, ApmNeeds *out)
-{
-	memset(out, 0, sizeof(*out));
-	out->tid = t->tid;
-	if (!t->wellformed)
-		return;
-	out->apid = apm_transaction_apid(&t->tx);
-	if (t->tx.kind == APM_KIND_PRIMARY)
-	{
-		out->has_rid = true;
-		out->rid = t->tx.u.primary.rid;
-		out->has_amends = (t->tx.u.primary.flags & APM_PRIMARY_AMENDS) != 0;
-		out->amends = t->tx.u.primary.amends;
-	}
-}
-
-static ApmStatus
-apply_patient(ApmContractState *s, const ApmTransaction *tx)
-{
-	ApmPatientState p = {.known = true,
-						 .origin = tx->origin,
-						 .version = tx->u.patient.version,
-						 .profile = tx->u.patient.profile};
-
-	return apm_contract_load_patient(s, tx->u.patient.apid, &p);
-}
-
-static ApmStatus
-apply_primary(ApmContractState *s, const ApmTransaction *tx)
-{
-	const ApmPrimaryFields *f = &tx->u.primary;
-	ApmRecordState r = {.known = true};
-	ApmStatus status;
-
-	status = apm_sha256(f->apid.data, f->apid.len, &r.patient);
-	if (status == APM_OK)
-		status = apm_contract_load_record(s, &f->rid, &r);
-	if (status == APM_OK && (f->flags & APM_PRIMARY_AMENDS) != 0)
-	{
-		r.superseded = true; /* of the same patient, says the rule that let it through */
-		status = apm_contract_load_record(s, &f->amends, &r);
-	}
-	return status;
-}
-
-static ApmStatus
-apply_contract(ApmContractState *s, const ApmContractFields *f)
-{
-	ApmStatus status = APM_OK;
-
-	for (int i = 0; i < f->count && status == APM_OK; i++)
-		status = apm_contract_load_policy(s, f->policies[i].key, f->policies[i].value);
-	return status;
-}
-
-/*
- * Only what apm_contract_evaluate() found valid against this state.  After a failure the
- * effects may be half entered: free the state.
- */
-ApmStatus
-apm_contract_apply(ApmContractState *s, const ApmOpened *t)
-{
-	ApmStatus status;
-
-	if (!t->wellformed)
-		return APM_ERR_FORMAT;
-	status = apm_contract_load_tid(s, &t->tid);
-	if (status != APM_OK)
-		return status;
-
-	switch (t->tx.kind)
-	{
-		case APM_KIND_PATIENT:
-			return apply_patient(s, &t->tx);
-		case APM_KIND_PRIMARY:
-			return apply_primary(s, &t->tx);
-		case APM_KIND_MEMBERSHIP:
-			if (t->tx.u.membership.member == APM_MEMBER_NODE)
-				return apm_contract_load_node(s, t->tx.u.membership.spki);
-			return apm_contract_load_origin(s, t->tx.u.membership.spki);
-		case APM_KIND_CONTRACT:
-			return apply_contract(s, &t->tx.u.contract);
-		default:
-			return APM_OK; /* the others leave no state but their Tid */
-	}
 }

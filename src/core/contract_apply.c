@@ -1,0 +1,282 @@
+/*
+ * contract_apply.c
+ *	  A transaction taken apart, what the ledger must be asked to judge it, and how a valid
+ *	  one changes the contract's state.
+ */
+#include "contract_state.h"
+
+#include <string.h>
+
+#include "digest.h"
+
+/* Into *out what the input says; the leaf stands whether or not the inner parts can be read. */
+ApmStatus
+apm_open_signed(ApmSlice in, ApmOpened *out)
+{
+	ApmStatus status;
+
+	memset(out, 0, sizeof(*out));
+	status = apm_signed_decode(in, &out->envelope);
+	if (status == APM_OK)
+		status = apm_transaction_leaf(out->envelope.nonce, out->envelope.transaction, &out->leaf);
+	if (status != APM_OK)
+		return status;
+
+	/* what cannot be read has no time: its Tid is that of time 0 */
+	out->wellformed = apm_transaction_decode(out->envelope.transaction, &out->tx) == APM_OK;
+	apm_transaction_tid(out->tx.time_us, &out->leaf, &out->tid);
+	if (apm_origin_proof_decode(out->envelope.proof, &out->proof) != APM_OK)
+		out->wellformed = false;
+	return APM_OK;
+}
+
+ApmStatus
+apm_transaction_subjects(const ApmTransaction *tx, ApmSubjects *out)
+{
+	ApmSlice apid = apm_transaction_apid(tx);
+
+	memset(out, 0, sizeof(*out));
+	memcpy(out->actor.bytes, tx->actor, APM_STAFF_LEN);
+	out->has_patient = apid.len > 0;
+	return out->has_patient ? apm_sha256(apid.data, apid.len, &out->patient) : APM_OK;
+}
+
+const ApmDigest *
+apm_subject_of(const ApmSubjects *subjects, uint8_t counter)
+{
+	if (!apm_counter_of_patient(counter))
+		return &subjects->actor;
+	return subjects->has_patient ? &subjects->patient : NULL;
+}
+
+/* Emergencies do not wait, and an export asks for every patient of its dataset. */
+bool
+apm_query_limited(const ApmQueryFields *query)
+{
+	return query->scope != APM_SCOPE_EMERGENCY && query->scope != APM_SCOPE_EXPORT;
+}
+
+bool
+apm_transaction_basis(const ApmTransaction *tx, ApmUuid *tid)
+{
+	if (tx->kind == APM_KIND_QUERY &&
+		(tx->u.query.scope == APM_SCOPE_MATCH || tx->u.query.scope == APM_SCOPE_NOTE))
+		memcpy(tid->bytes, tx->u.query.basis, APM_UUID_LEN);
+	else if (tx->kind == APM_KIND_CONSENT && tx->u.consent.action == APM_CONSENT_REVIEW)
+		*tid = tx->u.consent.reviewed;
+	else
+		return false;
+	return true;
+}
+
+/* Once each; that there is room for all is what admission sees to. */
+static void
+need_count(ApmNeeds *needs, const ApmSubjects *subjects, ApmCounterTerm term)
+{
+	const ApmDigest *subject = apm_subject_of(subjects, term.counter);
+
+	if (subject == NULL || needs->ncounts == APM_COUNTS_MAX)
+		return;
+	for (int i = 0; i < needs->ncounts; i++)
+	{
+		if (needs->counts[i].counter == term.counter && needs->counts[i].seconds == term.seconds)
+			return;
+	}
+	needs->counts[needs->ncounts++] =
+		(ApmCountNeed){.counter = term.counter, .seconds = term.seconds, .subject = *subject};
+}
+
+/* The rate's counter always: a policy that limits it may come in the same block. */
+static ApmStatus
+need_counts(const ApmContractState *s, const ApmTransaction *tx, ApmNeeds *needs)
+{
+	static const ApmCounterTerm rate = {APM_COUNT_ACTOR_QUERIES, APM_RATE_SECONDS};
+	const ApmHeld *rule = NULL;
+	ApmSubjects subjects;
+	ApmStatus status = apm_transaction_subjects(tx, &subjects);
+
+	if (status != APM_OK)
+		return status;
+	if (tx->kind == APM_KIND_QUERY && apm_query_limited(&tx->u.query))
+		need_count(needs, &subjects, rate);
+	while ((rule = apm_inforce_next_rule(&s->items, tx->kind, APM_FOREVER,
+										 rule != NULL ? rule->number : 0)) != NULL)
+	{
+		for (int i = 0; i < rule->nterms; i++)
+			need_count(needs, &subjects, rule->terms[i]);
+	}
+	return APM_OK;
+}
+
+ApmStatus
+apm_contract_needs(const ApmContractState *s, const ApmOpened *t, ApmNeeds *out)
+{
+	const ApmTransaction *tx = &t->tx;
+
+	memset(out, 0, sizeof(*out));
+	out->tid = t->tid;
+	if (!t->wellformed)
+		return APM_OK;
+	out->apid = apm_transaction_apid(tx);
+	out->has_query = apm_transaction_basis(tx, &out->query);
+	if (tx->kind == APM_KIND_PRIMARY)
+	{
+		out->has_rid = true;
+		out->rid = tx->u.primary.rid;
+		out->has_amends = (tx->u.primary.flags & APM_PRIMARY_AMENDS) != 0;
+		out->amends = tx->u.primary.amends;
+	}
+	if (tx->kind == APM_KIND_QUERY)
+		out->consents = out->apid.len > 0;
+	if (tx->kind == APM_KIND_EXPORT)
+	{
+		out->has_study = true;
+		memcpy(out->study, tx->u.export.study, APM_STUDY_LEN);
+	}
+	return need_counts(s, tx, out);
+}
+
+static ApmStatus
+apply_patient(ApmContractState *s, const ApmTransaction *tx)
+{
+	ApmPatientState p = {.known = true,
+						 .origin = tx->origin,
+						 .version = tx->u.patient.version,
+						 .profile = tx->u.patient.profile};
+
+	return apm_contract_load_patient(s, tx->u.patient.apid, &p);
+}
+
+static ApmStatus
+add_counts(ApmContractState *s, const ApmSubjects *subjects, const uint8_t *counters, int n, uint64_t time_us)
+{
+	ApmStatus status = APM_OK;
+
+	for (int i = 0; i < n && status == APM_OK; i++)
+	{
+		const ApmDigest *subject = apm_subject_of(subjects, counters[i]);
+
+		if (subject != NULL)
+			status = apm_tally_add(&s->tallies[counters[i]], subject, time_us);
+	}
+	return status;
+}
+
+static ApmStatus
+apply_primary(ApmContractState *s, const ApmTransaction *tx, uint64_t time_us)
+{
+	static const uint8_t counters[] = {APM_COUNT_ACTOR_RECORDS, APM_COUNT_PATIENT_RECORDS};
+	const ApmPrimaryFields *f = &tx->u.primary;
+	ApmRecordState r = {.known = true};
+	ApmSubjects subjects;
+	ApmStatus status = apm_transaction_subjects(tx, &subjects);
+
+	if (status != APM_OK)
+		return status;
+	r.patient = subjects.patient;
+	status = apm_contract_load_record(s, &f->rid, &r);
+	if (status == APM_OK && (f->flags & APM_PRIMARY_AMENDS) != 0)
+	{
+		r.superseded = true; /* of the same patient, says the rule that let it through */
+		status = apm_contract_load_record(s, &f->amends, &r);
+	}
+	return status == APM_OK ? add_counts(s, &subjects, counters, 2, time_us) : status;
+}
+
+static ApmStatus
+apply_query(ApmContractState *s, const ApmOpened *t, uint64_t time_us)
+{
+	const ApmQueryFields *f = &t->tx.u.query;
+	ApmQueryState q = {.known = true, .scope = f->scope};
+	uint8_t counters[3];
+	int n = 0;
+	ApmSubjects subjects;
+	ApmStatus status = apm_transaction_subjects(&t->tx, &subjects);
+
+	if (status != APM_OK)
+		return status;
+	counters[n++] = APM_COUNT_PATIENT_QUERIES;
+	if (f->scope != APM_SCOPE_EXPORT)
+		counters[n++] = APM_COUNT_ACTOR_QUERIES;
+	if (f->scope == APM_SCOPE_EMERGENCY)
+		counters[n++] = APM_COUNT_ACTOR_EMERGENCIES;
+	status = add_counts(s, &subjects, counters, n, time_us);
+	if (status != APM_OK || (f->scope != APM_SCOPE_SEARCH && f->scope != APM_SCOPE_EMERGENCY))
+		return status;
+	memcpy(q.actor, t->tx.actor, APM_STAFF_LEN);
+	memcpy(q.acting, f->acting, APM_STAFF_LEN);
+	q.patient = subjects.patient;
+	return apm_contract_load_query(s, &t->tid, &q);
+}
+
+static ApmStatus
+apply_consent(ApmContractState *s, const ApmConsentFields *f, uint64_t height, uint32_t position)
+{
+	ApmConsentState c = {.granted = f->action == APM_CONSENT_GRANT,
+						 .until_us = f->until_us,
+						 .order = apm_order(height, position)};
+	ApmQueryState q;
+
+	if (f->action != APM_CONSENT_REVIEW)
+		return apm_contract_load_consent(s, f->apid, f->grantee, f->purpose, &c);
+	apm_contract_query(s, &f->reviewed, &q);
+	q.reviewed = true;
+	return apm_contract_load_query(s, &f->reviewed, &q);
+}
+
+static ApmStatus
+apply_contract(ApmContractState *s, const ApmContractFields *f, uint64_t height, uint64_t time_us)
+{
+	ApmStatus status = APM_OK;
+	ApmReader r;
+	ApmItem item;
+
+	apm_reader_init(&r, f->items);
+	for (int i = 0; i < f->count && status == APM_OK; i++)
+	{
+		apm_item_get(&r, &item);
+		status = r.failed ? APM_ERR_FORMAT : apm_inforce_enter(&s->items, &item, height, time_us);
+	}
+	return status;
+}
+
+/*
+ * Only what apm_contract_evaluate() found valid against this state.  After a failure the
+ * effects may be half entered: free the state.
+ */
+ApmStatus
+apm_contract_apply(ApmContractState *s, const ApmOpened *t, uint64_t height, uint32_t position,
+				   uint64_t block_time_us)
+{
+	const ApmTransaction *tx = &t->tx;
+	ApmStatus status;
+
+	if (!t->wellformed)
+		return APM_ERR_FORMAT;
+	status = apm_contract_load_tid(s, &t->tid);
+	if (status != APM_OK)
+		return status;
+
+	switch (tx->kind)
+	{
+		case APM_KIND_PATIENT:
+			return apply_patient(s, tx);
+		case APM_KIND_PRIMARY:
+			return apply_primary(s, tx, block_time_us);
+		case APM_KIND_QUERY:
+			return apply_query(s, t, block_time_us);
+		case APM_KIND_CONSENT:
+			return apply_consent(s, &tx->u.consent, height, position);
+		case APM_KIND_EXPORT:
+			return apm_contract_load_study(s, tx->u.export.study, tx->u.export.release);
+		case APM_KIND_MEMBERSHIP:
+			if (tx->u.membership.member == APM_MEMBER_NODE)
+				return apm_contract_load_node(s, tx->u.membership.spki);
+			return apm_contract_load_origin(s, tx->u.membership.spki);
+		case APM_KIND_CONTRACT:
+			return apply_contract(s, &tx->u.contract, height, block_time_us);
+		case APM_KIND_ERASURE:
+			break; /* no transaction of this kind is well-formed */
+	}
+	return APM_ERR_FORMAT;
+}
