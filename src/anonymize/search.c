@@ -9,6 +9,10 @@
  * patient whose query the contract refuses is left out as if he had no such record; not even their
  * number is told, since "one more has this diagnosis" is an answer, too.
  *
+ * Nor should the clock tell: a value that only patients have who are left out must not take one
+ * block longer than a value that nobody has.  So when no patient is found, one who does not exist
+ * is asked for.
+ *
  * The ledger decides what is found.  The cloud has the tokens as well and is asked all the
  * same: if it names other records than the ledger, it hides, adds or moves some, and that is an
  * error before anything is given out.
@@ -19,17 +23,16 @@
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
 #include "anonymize/publicfield.h"
-#include "anonymize/reading.h"
-#include "anonymize/result.h"
+#include "anonymize/recordset.h"
 #include "anonymize/search.h"
 #include "anonymize/token.h"
 #include "anonymize/unicode.h"
 #include "apm_errors.h"
 #include "apm_loghook.h"
 #include "cloud/cloud.h"
+#include "core/digest.h"
 
 PG_FUNCTION_INFO_V1(apm_search);
 
@@ -255,6 +258,18 @@ check_cap(int npatients)
 						 "read is the contract's policy \"fetch_cap\".")));
 }
 
+/* An aPid that is nobody's, as a slice. */
+static ApmSlice
+nobody_of(const ApmUuid *tid)
+{
+	char *apid = palloc(APM_APID_MAX + 1);
+	ApmDigest index;
+
+	apm_check(apm_sha256(tid->bytes, APM_UUID_LEN, &index), "search");
+	apm_apid_stand_in(&index, apid);
+	return APM_SLICE(apid, strlen(apid));
+}
+
 /*
  * Asks for the patients that a search found; those that the contract allows are in *answers with the records that
  * were found, and in *apids.  Returns how many.
@@ -268,12 +283,14 @@ ask_for_patients(const ApmSearchResult *found, uint16 purpose, ApmSlice fields, 
 				  .purpose = purpose,
 				  .basis = found->tid.bytes,
 				  .fields = fields};
+	int n = Max(found->npatients, 1);
 	int allowed = 0;
 
-	*apids = palloc(sizeof(ApmSlice) * found->npatients);
+	*apids = palloc(sizeof(ApmSlice) * n);
+	(*apids)[0] = nobody_of(&found->tid);
 	for (int i = 0; i < found->npatients; i++)
 		(*apids)[i] = found->patients[i].apid;
-	*answers = apm_gate_ask(&ask, *apids, found->npatients);
+	*answers = apm_gate_ask(&ask, *apids, n);
 	for (int i = 0; i < found->npatients; i++)
 	{
 		if ((*answers)[i].rule_name != NULL)
@@ -286,24 +303,14 @@ ask_for_patients(const ApmSearchResult *found, uint16 purpose, ApmSlice fields, 
 	return allowed;
 }
 
-/* One row of the result. */
 static void
-put_row(const ApmReading *reading, void *closure)
+put_reading(const ApmReading *reading, void *closure)
 {
-	const ApmResult *result = closure;
+	const ApmBuf *known = &reading->patient->pid;
 	ApmBuf pid = {.secret = true};
-	Jsonb *record = apm_reading_record(reading);
-	Datum values[5];
-	bool nulls[5] = {false};
 
-	apm_server_text_put(&pid, APM_SLICE(reading->patient->pid.data, reading->patient->pid.len), "the pid");
-	values[0] = apm_text_datum(APM_SLICE(pid.data, pid.len));
-	values[1] = apm_uuid_datum(&reading->place->rid);
-	values[2] = TimestampTzGetDatum(apm_time_of(reading->tx->time_us));
-	values[3] = JsonbPGetDatum(record);
-	values[4] = apm_reading_flags(reading);
-	apm_result_put(result, values, nulls);
-	apm_wipe(DatumGetPointer(values[0]), VARSIZE(DatumGetPointer(values[0])));
+	apm_server_text_put(&pid, APM_SLICE(known->data, known->len), "a pid");
+	apm_recordset_put(closure, reading, APM_SLICE(pid.data, pid.len));
 	apm_buf_reset(&pid);
 }
 
@@ -319,15 +326,16 @@ apm_search(PG_FUNCTION_ARGS)
 	ApmBuf encoded = {0};
 	ApmGateQuestion *answers;
 	ApmSearchResult found;
-	ApmResult result;
+	ApmRecordSet set;
 	ApmSlice fields;
 	ApmSlice *apids;
 	uint16 purpose;
+	int allowed;
 
 	apm_hide_statement();
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the filter must not be null")));
-	apm_result_start(fcinfo, &result);
+	apm_recordset_start(fcinfo, &set);
 	memory = AllocSetContextCreate(CurrentMemoryContext, "apm search", ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(memory);
 
@@ -336,12 +344,8 @@ apm_search(PG_FUNCTION_ARGS)
 	purpose = apm_gate_purpose(PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	apm_search_run(PG_GETARG_JSONB_P(0), purpose, fields, &found);
 	check_cap(found.npatients);
-	if (found.npatients > 0)
-	{
-		int allowed = ask_for_patients(&found, purpose, fields, &answers, &apids);
-
-		apm_reading_run(answers, apids, allowed, put_row, &result);
-	}
+	allowed = ask_for_patients(&found, purpose, fields, &answers, &apids);
+	apm_reading_run(answers, apids, allowed, put_reading, &set);
 
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(memory);
