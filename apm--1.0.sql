@@ -561,6 +561,12 @@ COMMENT ON FUNCTION apm.kind_name(smallint) IS 'name of a kind of transaction; n
 REVOKE ALL ON FUNCTION apm.kind_name(smallint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION apm.kind_name(smallint) TO apm_admin, apm_auditor;
 
+CREATE FUNCTION apm.purpose_name(code smallint) RETURNS text
+	LANGUAGE c STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_purpose_name_sql';
+COMMENT ON FUNCTION apm.purpose_name(smallint) IS 'name of a purpose on the chain''s list; null for one that is not on it';
+REVOKE ALL ON FUNCTION apm.purpose_name(smallint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION apm.purpose_name(smallint) TO apm_admin, apm_auditor;
+
 -- The smart contract on the pool.
 CREATE FUNCTION apm.contract() RETURNS trigger
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_contract_trigger';
@@ -806,6 +812,65 @@ COMMENT ON FUNCTION @extschema@.apm_search(jsonb, text, jsonb) IS
 REVOKE ALL ON FUNCTION @extschema@.apm_search(jsonb, text, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.apm_search(jsonb, text, jsonb) TO apm_clinician, apm_researcher;
 
+CREATE FUNCTION @extschema@.apm_break_glass(pid text, reason_code text, note text DEFAULT NULL,
+	fields jsonb DEFAULT NULL, OUT rid uuid, OUT recorded_at timestamptz, OUT record jsonb, OUT superseded_by uuid,
+	OUT flags text[])
+	RETURNS SETOF record LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_break_glass';
+COMMENT ON FUNCTION @extschema@.apm_break_glass(text, text, text, jsonb) IS
+	'a patient''s records in an emergency, without a grant; the reason is on the chain, the note sealed, and somebody else reviews it';
+REVOKE ALL ON FUNCTION @extschema@.apm_break_glass(text, text, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_break_glass(text, text, text, jsonb) TO apm_clinician;
+
+CREATE FUNCTION @extschema@.apm_break_glass_note(tid uuid, fields jsonb DEFAULT NULL)
+	RETURNS text LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_break_glass_note';
+COMMENT ON FUNCTION @extschema@.apm_break_glass_note(uuid, jsonb) IS
+	'the note of an emergency, once the query is in the ledger; null if nothing was written';
+REVOKE ALL ON FUNCTION @extschema@.apm_break_glass_note(uuid, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_break_glass_note(uuid, jsonb) TO apm_auditor;
+
+CREATE FUNCTION @extschema@.apm_review_break_glass(tid uuid, justified boolean, fields jsonb DEFAULT NULL)
+	RETURNS uuid LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_review_break_glass';
+COMMENT ON FUNCTION @extschema@.apm_review_break_glass(uuid, boolean, jsonb) IS
+	'the finding on somebody else''s emergency; returns the Tid';
+REVOKE ALL ON FUNCTION @extschema@.apm_review_break_glass(uuid, boolean, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_review_break_glass(uuid, boolean, jsonb) TO apm_admin, apm_auditor;
+
+CREATE FUNCTION apm.staff_of(pseudonym bytea, OUT acting text, OUT login text)
+	RETURNS record LANGUAGE c STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_staff_of';
+COMMENT ON FUNCTION apm.staff_of(bytea) IS
+	'who a staff pseudonym is: acting role and login, or a role alone; the pseudonym itself where that is not known';
+REVOKE ALL ON FUNCTION apm.staff_of(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION apm.staff_of(bytea) TO apm_auditor;
+
+-- A role that acts for a patient, and is in no role of apm, is granted EXECUTE by hand; the contract asks for a grant.
+CREATE FUNCTION @extschema@.apm_access_history(pid text, purpose text DEFAULT NULL, fields jsonb DEFAULT NULL,
+	OUT tid uuid, OUT asked_at timestamptz, OUT acting text, OUT login text, OUT access text, OUT purpose text,
+	OUT reason text, OUT study text, OUT allowed boolean, OUT rule text, OUT height bigint, OUT "position" integer,
+	OUT leaf text, OUT block text)
+	RETURNS SETOF record LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_access_history';
+COMMENT ON FUNCTION @extschema@.apm_access_history(text, text, jsonb) IS
+	'every query for a patient, allowed or refused, with who asked, for what, and the leaf and block that prove it';
+REVOKE ALL ON FUNCTION @extschema@.apm_access_history(text, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_access_history(text, text, jsonb) TO apm_clinician, apm_researcher, apm_auditor;
+
+CREATE FUNCTION apm.break_glass_unreviewed(OUT tid uuid, OUT asked_at timestamptz, OUT acting text, OUT login text,
+	OUT reason text, OUT height bigint)
+	RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_break_glass_unreviewed';
+COMMENT ON FUNCTION apm.break_glass_unreviewed() IS 'emergencies that nobody has reviewed, each checked against its leaf';
+REVOKE ALL ON FUNCTION apm.break_glass_unreviewed() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION apm.break_glass_unreviewed() TO apm_admin, apm_auditor;
+
+CREATE VIEW apm.break_glass_review AS
+	SELECT tid, asked_at, acting, login, reason, height FROM apm.break_glass_unreviewed();
+COMMENT ON VIEW apm.break_glass_review IS 'emergencies that nobody has reviewed: who read without being allowed to, when, and for what reason';
+REVOKE ALL ON apm.break_glass_review FROM PUBLIC;
+GRANT SELECT ON apm.break_glass_review TO apm_admin, apm_auditor;
+
 CREATE FUNCTION @extschema@.apm_anonymize(pid text, record jsonb, profile text DEFAULT 'apm', salt text DEFAULT NULL)
 	RETURNS bytea LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'apm_anonymize';
@@ -877,6 +942,21 @@ CREATE VIEW apm.ledger AS
 COMMENT ON VIEW apm.ledger IS 'every transaction of the chain with its verdict; nothing of what it says';
 REVOKE ALL ON apm.ledger FROM PUBLIC;
 GRANT SELECT ON apm.ledger TO apm_admin, apm_auditor;
+
+CREATE VIEW apm.consent_log AS
+	SELECT c.tid, i.block_time AS at,
+		CASE c.action WHEN 1 THEN 'grant' WHEN 2 THEN 'revoke' WHEN 3 THEN 'review' END AS action,
+		CASE WHEN c.grantee <> '\x00000000000000000000000000000000' THEN g.acting END AS grantee,
+		apm.purpose_name(c.purpose) AS purpose,
+		CASE WHEN c.until_us > 0 THEN timestamptz 'epoch' + c.until_us * interval '1 microsecond' END AS until,
+		c.reviewed, CASE c.finding WHEN 1 THEN true WHEN 2 THEN false END AS justified,
+		a.acting, a.login, c.height
+	FROM ONLY apm.ledger_consent AS c JOIN apm.block_info AS i ON i.height = c.height
+		CROSS JOIN LATERAL apm.staff_of(c.grantee) AS g CROSS JOIN LATERAL apm.staff_of(c.actor) AS a;
+COMMENT ON VIEW apm.consent_log IS
+	'grants, revocations and reviews on the chain, with who entered them; which patient''s is not told';
+REVOKE ALL ON apm.consent_log FROM PUBLIC;
+GRANT SELECT ON apm.consent_log TO apm_auditor;
 
 -- A worker's input is what waits for it: queue, pool or outbox.
 CREATE VIEW apm.status AS

@@ -9,6 +9,9 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "fmgr.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -18,6 +21,8 @@
 #include "apm_errors.h"
 #include "core/digest.h"
 #include "keys/keyring.h"
+
+PG_FUNCTION_INFO_V1(apm_staff_of);
 
 /* microseconds from 1970 to 2000 */
 #define EPOCH_SHIFT ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
@@ -137,6 +142,22 @@ apm_staff_find(const uint8 pseudonym[APM_STAFF_LEN], NameData *acting, NameData 
 	return false;
 }
 
+const char *
+apm_staff_text(const uint8 pseudonym[APM_STAFF_LEN], NameData *login)
+{
+	char *shown = palloc(Max(NAMEDATALEN, 2 * APM_STAFF_LEN + 1));
+	NameData acting;
+
+	if (apm_staff_find(pseudonym, &acting, login))
+		strcpy(shown, NameStr(acting));
+	else
+	{
+		apm_hex_encode(pseudonym, APM_STAFF_LEN, shown);
+		NameStr(*login)[0] = '\0';
+	}
+	return shown;
+}
+
 void
 apm_section_begin(ApmSection *section)
 {
@@ -161,4 +182,32 @@ uint64
 apm_us_of(TimestampTz time)
 {
 	return (uint64) (time + EPOCH_SHIFT);
+}
+
+/*
+ * apm.staff_of(pseudonym bytea): acting, login.
+ */
+Datum
+apm_staff_of(PG_FUNCTION_ARGS)
+{
+	ApmSlice pseudonym = APM_SLICE_OF(PG_GETARG_BYTEA_PP(0));
+	MemoryContext caller = CurrentMemoryContext;
+	bool nulls[2] = {false, false};
+	Datum values[2];
+	ApmSection section;
+	TupleDesc desc;
+	NameData login;
+
+	if (pseudonym.len != APM_STAFF_LEN)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("a staff pseudonym has %d bytes", APM_STAFF_LEN)));
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "the result of the function is not a row");
+	apm_section_begin(&section);
+	MemoryContextSwitchTo(caller);
+	values[0] = CStringGetTextDatum(apm_staff_text(pseudonym.data, &login));
+	nulls[1] = NameStr(login)[0] == '\0';
+	values[1] = nulls[1] ? (Datum) 0 : CStringGetTextDatum(NameStr(login));
+	apm_section_end(&section);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

@@ -38,6 +38,8 @@ extern void apm_staff_note_role(const NameData *role);
  * where somebody has written another name beside it.  In a section.
  */
 extern bool apm_staff_find(const uint8 pseudonym[APM_STAFF_LEN], NameData *acting, NameData *login);
+/* What to show for it: who acted, and in *login who had logged in; where it is not known, itself in hex. */
+extern const char *apm_staff_text(const uint8 pseudonym[APM_STAFF_LEN], NameData *login);
 
 /*
  * A section: SPI connected, with the rights of apm_worker.  Memory allocated in it goes

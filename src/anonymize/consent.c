@@ -21,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "anonymize/consent.h"
 #include "anonymize/gate.h"
 #include "anonymize/groups.h"
 #include "anonymize/publicfield.h"
@@ -29,6 +30,37 @@
 
 PG_FUNCTION_INFO_V1(apm_grant_access);
 PG_FUNCTION_INFO_V1(apm_revoke_access);
+
+void
+apm_consent_groups(const ApmActing *who, ApmGroups *out)
+{
+	Oid roles[] = {who->actor.role, who->actor.login};
+
+	apm_groups_of(roles, lengthof(roles), out);
+}
+
+void
+apm_consent_refuse_self(const char *doing)
+{
+	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to %s", doing),
+					errdetail("Rule \"%s\" of the contract: %s.", apm_rule_name(APM_RULE_SELF),
+							  apm_rule_text(APM_RULE_SELF)),
+					errhint("What counts is what the acting role and the login are, and are members of.")));
+}
+
+ApmUuid
+apm_consent_send(ApmOutgoing *out, ApmTransaction *tx, Jsonb *fields)
+{
+	ApmBuf encoded = {0};
+	ApmUuid tid;
+
+	apm_public_fields_read(fields, &encoded);
+	tx->fields = APM_SLICE(encoded.data, encoded.len);
+	apm_staff_note(out->who);
+	tid = out->items[apm_outgoing_add(out, tx)].tid;
+	apm_outgoing_send(out);
+	return tid;
+}
 
 /* What the patient says, as the arguments have it. */
 typedef struct Word
@@ -78,25 +110,12 @@ end_of_grant(TimestampTz until)
 	return apm_us_of(until);
 }
 
-/* The contract refuses it, too; but the registrar should hear of it now. */
-static void
-refuse_self(const ApmConsentFields *consent)
-{
-	if (consent->action == APM_CONSENT_GRANT && apm_groups_have(&consent->groups, consent->grantee))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to grant oneself access"),
-				 errdetail("Rule \"%s\": %s.", apm_rule_name(APM_RULE_SELF), apm_rule_text(APM_RULE_SELF)),
-				 errhint("The acting role and the login must not be members of the grantee.")));
-}
-
 /* Sends it, in the caller's transaction; answers its Tid. */
 static ApmUuid
 send_word(const ApmActing *who, const Word *word)
 {
 	ApmTransaction tx = {.kind = APM_KIND_CONSENT};
-	Oid roles[] = {who->actor.role, who->actor.login};
 	char apid[APM_APID_MAX + 1];
-	ApmBuf fields = {0};
 	ApmSection section;
 	ApmOutgoing out;
 	ApmPid pid;
@@ -104,24 +123,23 @@ send_word(const ApmActing *who, const Word *word)
 
 	apm_section_begin(&section);
 	apm_outgoing_start(&out, who);
-	if (word->grantee != NULL)
-		check_grantee(word);
 	tx.u.consent = word->consent;
-	apm_groups_of(roles, lengthof(roles), &tx.u.consent.groups);
-	refuse_self(&tx.u.consent);
+	apm_consent_groups(who, &tx.u.consent.groups);
+	if (word->grantee != NULL)
+	{
+		check_grantee(word);
+		/* the contract refuses it, too; but the registrar should hear of it now */
+		if (word->consent.action == APM_CONSENT_GRANT &&
+			apm_groups_have(&tx.u.consent.groups, word->consent.grantee))
+			apm_consent_refuse_self("grant oneself access");
+		apm_staff_note_role(word->grantee);
+	}
 	apm_pid_read(word->pid, &pid);
 	if (!apm_patient_find(&pid.index, apid))
 		ereport(ERROR, (errcode(ERRCODE_APM_UNKNOWN_PATIENT), errmsg("no such patient is registered"),
 						errhint("Patients are registered with apm_register_patient().")));
 	tx.u.consent.apid = APM_SLICE(apid, strlen(apid));
-	apm_public_fields_read(word->fields, &fields);
-	tx.fields = APM_SLICE(fields.data, fields.len);
-
-	apm_staff_note(who);
-	if (word->grantee != NULL)
-		apm_staff_note_role(word->grantee);
-	tid = out.items[apm_outgoing_add(&out, &tx)].tid;
-	apm_outgoing_send(&out);
+	tid = apm_consent_send(&out, &tx, word->fields);
 	apm_section_end(&section);
 	return tid;
 }

@@ -115,6 +115,7 @@ typedef struct ApmQueryRow
 	ApmDigest leaf;
 	ApmDigest block;
 	uint64 block_time_us;
+	bool reviewed;	   /* of an emergency */
 	ApmTransaction tx; /* checked against its leaf */
 } ApmQueryRow;
 

@@ -15,7 +15,9 @@
 #include "chain/identity.h"
 
 /* What read_row() takes. */
-#define QUERY_COLUMNS "q.tid, q.height, q.position, q.rule, l.leaf, k.hash, k.header, b.nonce, b.transaction"
+#define QUERY_COLUMNS                                                                        \
+	"q.tid, q.height, q.position, q.rule, l.leaf, k.hash, k.header, b.nonce, b.transaction," \
+	" EXISTS (SELECT FROM ONLY apm.ledger_consent AS c WHERE c.reviewed = q.tid)"
 #define QUERY_TABLES                                                                        \
 	" FROM ONLY apm.ledger_query AS q LEFT JOIN ONLY apm.block AS k ON k.height = q.height" \
 	" LEFT JOIN ONLY apm.leaf AS l ON l.block = k.hash AND l.position = q.position"         \
@@ -36,12 +38,12 @@ open_body(ApmSlice nonce, ApmSlice transaction, ApmQueryRow *out)
 	ApmDigest leaf;
 	ApmUuid tid;
 
-	if (nonce.len != APM_NONCE_LEN || apm_transaction_leaf(nonce.data, transaction, &leaf) != APM_OK ||
-		memcmp(&leaf, &out->leaf, sizeof(leaf)) != 0 ||
-		apm_transaction_decode(transaction, &out->tx) != APM_OK || out->tx.kind != APM_KIND_QUERY)
+	if (nonce.len != APM_NONCE_LEN || apm_transaction_decode(transaction, &out->tx) != APM_OK ||
+		out->tx.kind != APM_KIND_QUERY)
 		fault();
+	apm_check(apm_transaction_leaf(nonce.data, transaction, &leaf), "hash a transaction");
 	apm_transaction_tid(out->tx.time_us, &leaf, &tid);
-	if (memcmp(&tid, &out->tid, sizeof(tid)) != 0)
+	if (memcmp(&leaf, &out->leaf, sizeof(leaf)) != 0 || memcmp(&tid, &out->tid, sizeof(tid)) != 0)
 		fault();
 }
 
@@ -50,6 +52,8 @@ static void
 read_row(uint64 row, ApmQueryRow *out)
 {
 	ApmHeader header;
+	ApmSlice encoded;
+	ApmDigest hash;
 
 	for (int column = 5; column <= 9; column++)
 	{
@@ -63,10 +67,15 @@ read_row(uint64 row, ApmQueryRow *out)
 	out->rule = (uint16) apm_row_int2(row, 4);
 	apm_row_digest(row, 5, &out->leaf);
 	apm_row_digest(row, 6, &out->block);
-	if (apm_header_decode(apm_row_bytea(row, 7), &header) != APM_OK)
+	encoded = apm_row_bytea(row, 7);
+	if (apm_header_decode(encoded, &header) != APM_OK || header.height != out->height)
+		fault();
+	apm_check(apm_header_hash(encoded.data, &hash), "hash a block");
+	if (memcmp(&hash, &out->block, sizeof(hash)) != 0)
 		fault();
 	out->block_time_us = header.time_us;
 	open_body(apm_row_bytea(row, 8), apm_row_bytea(row, 9), out);
+	out->reviewed = apm_row_bool(row, 10);
 }
 
 /* So many rows of SPI_tuptable; those that were refused get their rule's name. */
