@@ -49,7 +49,7 @@ init_maps(ApmContractState *s)
 
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]) && status == APM_OK; i++)
 		status = apm_map_init(maps[i].map, maps[i].value_size);
-	for (int counter = 1; counter < APM_COUNTERS && status == APM_OK; counter++)
+	for (int counter = 1; counter <= APM_COUNTERS && status == APM_OK; counter++)
 		status = apm_tally_init(&s->tallies[counter]);
 	return status;
 }
@@ -110,7 +110,7 @@ apm_contract_free(ApmContractState *s)
 	apm_map_free(&s->tids);
 	apm_map_free(&s->queries);
 	apm_map_free(&s->studies);
-	for (int counter = 1; counter < APM_COUNTERS; counter++)
+	for (int counter = 1; counter <= APM_COUNTERS; counter++)
 		apm_tally_free(&s->tallies[counter]);
 	apm_inforce_free(&s->items);
 	apm_core_free(s);

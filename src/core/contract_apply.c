@@ -148,65 +148,43 @@ apply_patient(ApmContractState *s, const ApmTransaction *tx)
 }
 
 static ApmStatus
-add_counts(ApmContractState *s, const ApmSubjects *subjects, const uint8_t *counters, int n, uint64_t time_us)
+apply_primary(ApmContractState *s, const ApmPrimaryFields *f, const ApmDigest *patient)
 {
-	ApmStatus status = APM_OK;
+	ApmRecordState r = {.known = true, .patient = *patient};
+	ApmStatus status = apm_contract_load_record(s, &f->rid, &r);
 
-	for (int i = 0; i < n && status == APM_OK; i++)
-	{
-		const ApmDigest *subject = apm_subject_of(subjects, counters[i]);
-
-		if (subject != NULL)
-			status = apm_tally_add(&s->tallies[counters[i]], subject, time_us);
-	}
-	return status;
-}
-
-static ApmStatus
-apply_primary(ApmContractState *s, const ApmTransaction *tx, uint64_t time_us)
-{
-	static const uint8_t counters[] = {APM_COUNT_ACTOR_RECORDS, APM_COUNT_PATIENT_RECORDS};
-	const ApmPrimaryFields *f = &tx->u.primary;
-	ApmRecordState r = {.known = true};
-	ApmSubjects subjects;
-	ApmStatus status = apm_transaction_subjects(tx, &subjects);
-
-	if (status != APM_OK)
-		return status;
-	r.patient = subjects.patient;
-	status = apm_contract_load_record(s, &f->rid, &r);
 	if (status == APM_OK && (f->flags & APM_PRIMARY_AMENDS) != 0)
 	{
 		r.superseded = true; /* of the same patient, says the rule that let it through */
 		status = apm_contract_load_record(s, &f->amends, &r);
 	}
-	return status == APM_OK ? add_counts(s, &subjects, counters, 2, time_us) : status;
+	return status;
+}
+
+/* Others rest on searches and emergencies only. */
+static ApmStatus
+apply_query(ApmContractState *s, const ApmOpened *t, const ApmDigest *patient)
+{
+	const ApmQueryFields *f = &t->tx.u.query;
+	ApmQueryState q = {.known = true, .scope = f->scope, .patient = *patient};
+
+	if (f->scope != APM_SCOPE_SEARCH && f->scope != APM_SCOPE_EMERGENCY)
+		return APM_OK;
+	memcpy(q.actor, t->tx.actor, APM_STAFF_LEN);
+	memcpy(q.acting, f->acting, APM_STAFF_LEN);
+	return apm_contract_load_query(s, &t->tid, &q);
 }
 
 static ApmStatus
-apply_query(ApmContractState *s, const ApmOpened *t, uint64_t time_us)
+count(ApmContractState *s, const ApmTransaction *tx, const ApmSubjects *subjects, uint64_t time_us)
 {
-	const ApmQueryFields *f = &t->tx.u.query;
-	ApmQueryState q = {.known = true, .scope = f->scope};
-	uint8_t counters[3];
-	int n = 0;
-	ApmSubjects subjects;
-	ApmStatus status = apm_transaction_subjects(&t->tx, &subjects);
+	uint8_t counters[APM_COUNTERS];
+	int n = apm_contract_counters(tx, counters);
+	ApmStatus status = APM_OK;
 
-	if (status != APM_OK)
-		return status;
-	counters[n++] = APM_COUNT_PATIENT_QUERIES;
-	if (f->scope != APM_SCOPE_EXPORT)
-		counters[n++] = APM_COUNT_ACTOR_QUERIES;
-	if (f->scope == APM_SCOPE_EMERGENCY)
-		counters[n++] = APM_COUNT_ACTOR_EMERGENCIES;
-	status = add_counts(s, &subjects, counters, n, time_us);
-	if (status != APM_OK || (f->scope != APM_SCOPE_SEARCH && f->scope != APM_SCOPE_EMERGENCY))
-		return status;
-	memcpy(q.actor, t->tx.actor, APM_STAFF_LEN);
-	memcpy(q.acting, f->acting, APM_STAFF_LEN);
-	q.patient = subjects.patient;
-	return apm_contract_load_query(s, &t->tid, &q);
+	for (int i = 0; i < n && status == APM_OK; i++)
+		status = apm_tally_add(&s->tallies[counters[i]], apm_subject_of(subjects, counters[i]), time_us);
+	return status;
 }
 
 static ApmStatus
@@ -249,11 +227,16 @@ apm_contract_apply(ApmContractState *s, const ApmOpened *t, uint64_t height, uin
 				   uint64_t block_time_us)
 {
 	const ApmTransaction *tx = &t->tx;
+	ApmSubjects subjects;
 	ApmStatus status;
 
 	if (!t->wellformed)
 		return APM_ERR_FORMAT;
-	status = apm_contract_load_tid(s, &t->tid);
+	status = apm_transaction_subjects(tx, &subjects);
+	if (status == APM_OK)
+		status = apm_contract_load_tid(s, &t->tid);
+	if (status == APM_OK)
+		status = count(s, tx, &subjects, block_time_us);
 	if (status != APM_OK)
 		return status;
 
@@ -262,9 +245,9 @@ apm_contract_apply(ApmContractState *s, const ApmOpened *t, uint64_t height, uin
 		case APM_KIND_PATIENT:
 			return apply_patient(s, tx);
 		case APM_KIND_PRIMARY:
-			return apply_primary(s, tx, block_time_us);
+			return apply_primary(s, &tx->u.primary, &subjects.patient);
 		case APM_KIND_QUERY:
-			return apply_query(s, t, block_time_us);
+			return apply_query(s, t, &subjects.patient);
 		case APM_KIND_CONSENT:
 			return apply_consent(s, &tx->u.consent, height, position);
 		case APM_KIND_EXPORT:

@@ -11,8 +11,6 @@
 #include "map.h"
 #include "tally.h"
 
-#define APM_COUNTERS (APM_COUNT_PATIENT_RECORDS + 1)
-
 /* The last words of a patient about one grantee and one purpose. */
 typedef struct ApmWord
 {
@@ -34,15 +32,15 @@ typedef struct ApmWords
 struct ApmContractState
 {
 	ApmDigest chain;
-	ApmMap origins;	 /* origin id to ApmEcKey * */
-	ApmMap nodes;	 /* node id to ApmEcKey * */
-	ApmMap patients; /* SHA-256 of the aPid to ApmPatientState */
-	ApmMap records;	 /* Rid to ApmRecordState */
-	ApmMap tids;	 /* Tid to nothing but being there */
-	ApmMap words;	 /* SHA-256 of the aPid to ApmWords */
-	ApmMap queries;	 /* Tid to ApmQueryState */
-	ApmMap studies;	 /* study to uint32_t, its releases */
-	ApmTally tallies[APM_COUNTERS];
+	ApmMap origins;						/* origin id to ApmEcKey * */
+	ApmMap nodes;						/* node id to ApmEcKey * */
+	ApmMap patients;					/* SHA-256 of the aPid to ApmPatientState */
+	ApmMap records;						/* Rid to ApmRecordState */
+	ApmMap tids;						/* Tid to nothing but being there */
+	ApmMap words;						/* SHA-256 of the aPid to ApmWords */
+	ApmMap queries;						/* Tid to ApmQueryState */
+	ApmMap studies;						/* study to uint32_t, its releases */
+	ApmTally tallies[APM_COUNTERS + 1]; /* by ApmCounter */
 	ApmInForce items;
 };
 

@@ -148,29 +148,42 @@ sample_membership(ApmMember member, const ApmEcKey *key)
 	return tx;
 }
 
-/* Appends tx to out as a signed transaction that stands alone under its signature. */
+/* Appends tx to out as a signed transaction, the first of size under one signature. */
 static inline void
-sample_sign(const ApmEcKey *key, const ApmTransaction *tx, ApmBuf *out)
+sample_sign_among(const ApmEcKey *key, const ApmTransaction *tx, uint32_t size, ApmBuf *out)
 {
 	ApmBuf body = {0};
 	ApmBuf proof = {0};
 	ApmOriginProof p;
 	ApmSigned s;
-	ApmDigest leaf;
+	ApmDigest *leaves = calloc(size, sizeof(ApmDigest));
+	ApmPath *paths = calloc(size, sizeof(ApmPath));
+	ApmDigest root;
 
 	memset(&p, 0, sizeof(p));
 	CHECK_OK(apm_random(s.nonce, sizeof(s.nonce)));
 	CHECK_OK(apm_transaction_encode(tx, &body));
 	s.transaction = APM_SLICE(body.data, body.len);
-	CHECK_OK(apm_transaction_leaf(s.nonce, s.transaction, &leaf));
-	CHECK_OK(apm_origin_sign(key, &leaf, 1, &p.signature));
-	p.size = 1;
+	CHECK_OK(apm_transaction_leaf(s.nonce, s.transaction, &leaves[0]));
+	CHECK_OK(apm_merkle_all_paths(leaves, size, paths, &root));
+	CHECK_OK(apm_origin_sign(key, &root, size, &p.signature));
+	p.size = size;
+	p.path = paths[0];
 	apm_origin_proof_encode(&p, &proof);
 	s.proof = APM_SLICE(proof.data, proof.len);
 	apm_signed_encode(&s, out);
 	CHECK_OK(apm_buf_status(out));
 	apm_buf_reset(&body);
 	apm_buf_reset(&proof);
+	free(leaves);
+	free(paths);
+}
+
+/* Appends tx to out as a signed transaction that stands alone under its signature. */
+static inline void
+sample_sign(const ApmEcKey *key, const ApmTransaction *tx, ApmBuf *out)
+{
+	sample_sign_among(key, tx, 1, out);
 }
 
 #endif /* APM_TEST_SAMPLE_H */

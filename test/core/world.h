@@ -9,6 +9,8 @@
 
 #define HEIGHT 9
 #define BLOCK_TIME SAMPLE_TIME
+#define SECOND UINT64_C(1000000)
+#define HOUR (3600 * SECOND)
 
 /* A chain with one origin of its own, a stranger, and a state that a test fills. */
 typedef struct World
@@ -18,6 +20,11 @@ typedef struct World
 	ApmDigest origin_id;
 	ApmDigest stranger_id;
 	ApmContractState *state;
+	uint64_t height;	/* of the block in making */
+	uint64_t time_us;	/* and its time */
+	uint32_t position;	/* of the next transaction in it */
+	uint32_t statement; /* transactions under one signature */
+	ApmUuid tid;		/* of the transaction judged last */
 } World;
 
 static inline void
@@ -30,16 +37,47 @@ load_origin(World *w, const ApmEcKey *key)
 }
 
 static inline void
+load_policy(World *w, uint16_t key, uint64_t value)
+{
+	ApmItem item = {.type = APM_ITEM_POLICY, .key = key, .value = value};
+
+	CHECK_OK(apm_contract_load_item(w->state, &item, 0));
+}
+
+/* The purposes and reasons that every genesis block lists. */
+static inline void
+load_lists(World *w)
+{
+	for (uint16_t code = 1; apm_genesis_purpose(code) != NULL; code++)
+	{
+		ApmItem item = {.type = APM_ITEM_PURPOSE, .key = code, .name = sample_text(apm_genesis_purpose(code))};
+
+		CHECK_OK(apm_contract_load_item(w->state, &item, 0));
+	}
+	for (uint16_t code = 1; apm_genesis_reason(code) != NULL; code++)
+	{
+		ApmItem item = {.type = APM_ITEM_REASON, .key = code, .name = sample_text(apm_genesis_reason(code))};
+
+		CHECK_OK(apm_contract_load_item(w->state, &item, 0));
+	}
+}
+
+static inline void
 world_open(World *w)
 {
 	ApmDigest chain = sample_digest(0xc0);
 
+	memset(w, 0, sizeof(*w));
+	w->height = HEIGHT;
+	w->time_us = BLOCK_TIME;
+	w->statement = 1;
 	w->origin = sample_key();
 	w->stranger = sample_key();
 	apm_ec_id(w->origin, &w->origin_id);
 	apm_ec_id(w->stranger, &w->stranger_id);
 	CHECK_OK(apm_contract_new(&chain, &w->state));
 	load_origin(w, w->origin);
+	load_lists(w);
 }
 
 static inline void
@@ -48,6 +86,14 @@ world_close(World *w)
 	apm_contract_free(w->state);
 	apm_ec_free(w->origin);
 	apm_ec_free(w->stranger);
+}
+
+static inline void
+next_block(World *w, uint64_t later_us)
+{
+	w->height++;
+	w->time_us += later_us;
+	w->position = 0;
 }
 
 /* The sample patient, registered by the world's origin with profile digest 0xf1..f1. */
@@ -69,6 +115,7 @@ of_kind(const World *w, ApmKind kind)
 	ApmTransaction tx = sample_transaction(kind);
 
 	tx.origin = w->origin_id;
+	tx.time_us = w->time_us;
 	return tx;
 }
 
@@ -81,7 +128,17 @@ member(const World *w, ApmMember which, const ApmEcKey *key)
 	return tx;
 }
 
-/* The verdict on tx signed by key; applies it when told to and when it is valid. */
+/* A contract transaction of these items. */
+static inline ApmTransaction
+change(const World *w, const ApmItem *items, uint16_t count)
+{
+	ApmTransaction tx = of_kind(w, APM_KIND_CONTRACT);
+
+	sample_items(items, count, &tx.u.contract);
+	return tx;
+}
+
+/* The verdict on tx signed by key in a block of that height; applies it when told to and when it is valid. */
 static inline uint16_t
 judge(World *w, const ApmEcKey *key, const ApmTransaction *tx, uint64_t height, bool apply)
 {
@@ -89,14 +146,15 @@ judge(World *w, const ApmEcKey *key, const ApmTransaction *tx, uint64_t height, 
 	ApmOpened opened;
 	uint16_t rule;
 
-	sample_sign(key, tx, &buf);
+	sample_sign_among(key, tx, w->statement, &buf);
 	CHECK_OK(apm_open_signed(APM_SLICE(buf.data, buf.len), &opened));
 	CHECK(opened.wellformed);
-	rule = apm_contract_evaluate(w->state, &opened, height, BLOCK_TIME);
+	w->tid = opened.tid;
+	rule = apm_contract_evaluate(w->state, &opened, height, w->time_us);
 	if (apply && rule == APM_RULE_NONE)
 	{
-		CHECK_OK(apm_contract_apply(w->state, &opened, height, 0, BLOCK_TIME));
-		CHECK(apm_contract_evaluate(w->state, &opened, height, BLOCK_TIME) == APM_RULE_FRESH);
+		CHECK_OK(apm_contract_apply(w->state, &opened, height, w->position++, w->time_us));
+		CHECK(apm_contract_evaluate(w->state, &opened, height, w->time_us) == APM_RULE_FRESH);
 	}
 	apm_buf_reset(&buf);
 	return rule;
@@ -105,7 +163,14 @@ judge(World *w, const ApmEcKey *key, const ApmTransaction *tx, uint64_t height, 
 static inline uint16_t
 verdict(World *w, const ApmTransaction *tx)
 {
-	return judge(w, w->origin, tx, HEIGHT, false);
+	return judge(w, w->origin, tx, w->height, false);
+}
+
+/* The verdict, and if it is valid its effects. */
+static inline uint16_t
+take(World *w, const ApmTransaction *tx)
+{
+	return judge(w, w->origin, tx, w->height, true);
 }
 
 #endif /* APM_TEST_WORLD_H */
