@@ -53,7 +53,7 @@ $roles$;
 
 CREATE SCHEMA apm;
 REVOKE ALL ON SCHEMA apm FROM PUBLIC;
-GRANT USAGE ON SCHEMA apm TO apm_admin, apm_clinician, apm_sensor, apm_auditor, apm_worker;
+GRANT USAGE ON SCHEMA apm TO apm_admin, apm_clinician, apm_sensor, apm_researcher, apm_auditor, apm_worker;
 COMMENT ON SCHEMA apm IS 'tables and views of the Anonymity Preservation Mechanism';
 
 -- ---------------------------------------------------------------------------
@@ -895,6 +895,24 @@ COMMENT ON FUNCTION @extschema@.apm_jwe(bytea) IS 'an envelope as a JSON Web Enc
 REVOKE ALL ON FUNCTION @extschema@.apm_jwe(bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.apm_jwe(bytea) TO apm_admin, apm_auditor;
 
+-- datasets for research (src/export) -----------------------------------------
+
+CREATE FUNCTION @extschema@.apm_export(study text, attributes text[] DEFAULT NULL, selection jsonb DEFAULT NULL,
+	time_step text DEFAULT 'month', fields jsonb DEFAULT NULL) RETURNS SETOF text
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_export';
+COMMENT ON FUNCTION @extschema@.apm_export(text, text[], jsonb, text, jsonb) IS
+	'a release of a study: one JSON object a row, once the export is in the ledger and the contract allows it patient by patient';
+REVOKE ALL ON FUNCTION @extschema@.apm_export(text, text[], jsonb, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_export(text, text[], jsonb, text, jsonb) TO apm_researcher;
+
+CREATE FUNCTION @extschema@.apm_export_encrypted(study text, recipient_key text, attributes text[] DEFAULT NULL,
+	selection jsonb DEFAULT NULL, time_step text DEFAULT 'month', fields jsonb DEFAULT NULL) RETURNS bytea
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_export_encrypted';
+COMMENT ON FUNCTION @extschema@.apm_export_encrypted(text, text, text[], jsonb, text, jsonb) IS
+	'a release of a study, sealed for an ASCII-armored OpenPGP public key';
+REVOKE ALL ON FUNCTION @extschema@.apm_export_encrypted(text, text, text[], jsonb, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_export_encrypted(text, text, text[], jsonb, text, jsonb) TO apm_researcher;
+
 -- to watch it ----------------------------------------------------------------
 
 -- The hash that a header has, by pgcrypto and not by our code.  pgcrypto is in a schema of the
@@ -957,6 +975,19 @@ COMMENT ON VIEW apm.consent_log IS
 	'grants, revocations and reviews on the chain, with who entered them; which patient''s is not told';
 REVOKE ALL ON apm.consent_log FROM PUBLIC;
 GRANT SELECT ON apm.consent_log TO apm_auditor;
+
+-- A file is release N of its study if its SHA-256 is the digest.
+CREATE VIEW apm.export_release AS
+	SELECT p.parameters ->> 'study' AS study, e.release, i.block_time AS exported_at, e.rows,
+		encode(e.digest, 'hex') AS digest, p.parameters - 'study' AS parameters,
+		a.acting, e.tid, e.height, e.position, i.hash AS block
+	FROM ONLY apm.ledger_export AS e
+		CROSS JOIN LATERAL (SELECT convert_from(e.parameters, 'UTF8')::jsonb AS parameters) AS p
+		CROSS JOIN LATERAL apm.staff_of(e.actor) AS a
+		JOIN apm.block_info AS i ON i.height = e.height;
+COMMENT ON VIEW apm.export_release IS 'datasets that were given out: study, number, rows, SHA-256 of the file, what was asked for, by whom';
+REVOKE ALL ON apm.export_release FROM PUBLIC;
+GRANT SELECT ON apm.export_release TO apm_admin, apm_auditor, apm_researcher;
 
 -- A worker's input is what waits for it: queue, pool or outbox.
 CREATE VIEW apm.status AS
