@@ -47,9 +47,11 @@ sub read_next
 sub session
 {
 	my ($sql) = @_;
-	my $file = sprintf('%s/out%d', $output, $next);
+	my $file = sprintf('%s/session%d', $output, $next);
 
-	return IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('clinic') ], '<', \"SET ROLE doctor;\n$sql", '>', $file, '2>', "$file.err");
+	append_to_file("$file.sql", "SET ROLE doctor;\n$sql\n");
+	return IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('clinic'), '-f', "$file.sql" ],
+		'<', \undef, '>', "$file.out", '2>', "$file.err");
 }
 
 sub pids_of_readers
@@ -132,7 +134,7 @@ foreach (1 .. 5)
 
 is($next, $total, "$total reads were tried");
 my %released;
-foreach my $file (glob("$output/*"))
+foreach my $file (glob("$output/*.out"), glob("$output/*.err"))
 {
 	$released{$1} = 1 while slurp_file($file) =~ /mark-(\d+)-/g;
 }
