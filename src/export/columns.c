@@ -46,10 +46,12 @@ take_named(const ApmSlice *names, int n, ApmColumnsOut *columns)
 	for (int i = 0; i < n; i++)
 	{
 		if (bsearch(&names[i], columns->names, columns->n, sizeof(ApmSlice), compare_names) == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("attribute %d of the list is not declared exportable", i + 1),
-					 errhint("An administrator declares it: apm_declare_attribute(name, 'other', exportable => true).")));
+			ereport(
+				ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("attribute %d of the list is not declared exportable", i + 1),
+				 errhint(
+					 "An administrator declares it: apm_declare_attribute(name, 'other', exportable => true).")));
 		chosen[count++] = names[i];
 	}
 	qsort(chosen, count, sizeof(ApmSlice), compare_names);
@@ -70,7 +72,9 @@ apm_columns_read(const ApmSlice *names, int n, ApmColumnsOut *out)
 	if (names != NULL)
 		take_named(names, n, out);
 	if (out->n == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("no attribute to export"),
-				 errhint("An administrator declares attributes: apm_declare_attribute(name, 'other', exportable => true).")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("no attribute to export"),
+			 errhint(
+				 "An administrator declares attributes: apm_declare_attribute(name, 'other', exportable => true).")));
 }

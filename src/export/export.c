@@ -6,14 +6,13 @@
 
 #include "catalog/pg_type_d.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/tuplestore.h"
 
 #include "anonymize/acting.h"
+#include "anonymize/result.h"
 #include "anonymize/unicode.h"
 #include "apm_errors.h"
 #include "apm_loghook.h"
@@ -87,19 +86,9 @@ require_researcher(void)
 	apm_acting_require(&who, APM_ROLE_RESEARCHER, "export a dataset");
 }
 
-/* The lines as rows of one column; the store never spills to a file. */
 static void
-put_result(FunctionCallInfo fcinfo, const ApmDataset *set)
+put_result(const ApmResult *result, const ApmDataset *set)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext caller = MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
-	TupleDesc desc = CreateTemplateTupleDesc(1);
-	Tuplestorestate *store;
-
-	TupleDescInitEntry(desc, 1, "line", TEXTOID, -1, 0);
-	store =
-		tuplestore_begin_heap((result->allowedModes & SFRM_Materialize_Random) != 0, false, MAX_KILOBYTES);
-	MemoryContextSwitchTo(caller);
 	for (int64 i = 0; i < set->n; i++)
 	{
 		ApmBuf line = {.secret = true};
@@ -109,14 +98,11 @@ put_result(FunctionCallInfo fcinfo, const ApmDataset *set)
 		CHECK_FOR_INTERRUPTS();
 		apm_server_text_put(&line, set->lines[i], "a line of the dataset");
 		value = apm_text_datum(APM_SLICE(line.data, line.len));
-		tuplestore_putvalues(store, desc, &value, &null);
+		apm_result_put(result, &value, &null);
 		apm_buf_reset(&line);
 		apm_wipe(DatumGetPointer(value), VARSIZE(DatumGetPointer(value)));
 		pfree(DatumGetPointer(value));
 	}
-	result->returnMode = SFRM_Materialize;
-	result->setResult = store;
-	result->setDesc = desc;
 }
 
 /*
@@ -126,22 +112,20 @@ put_result(FunctionCallInfo fcinfo, const ApmDataset *set)
 Datum
 apm_export(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	MemoryContext memory;
 	MemoryContext caller;
+	ApmResult result;
 	ApmDataset set;
 	ApmOrder order;
 
 	apm_hide_statement();
-	if (result == NULL || !IsA(result, ReturnSetInfo) || (result->allowedModes & SFRM_Materialize) == 0)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("a set of rows cannot be returned in this context")));
+	apm_result_start(fcinfo, &result);
 	require_researcher();
 	memory = AllocSetContextCreate(CurrentMemoryContext, "apm export", ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(memory);
 	read_order(fcinfo, 1, &order);
 	apm_release_make(&order, &set);
-	put_result(fcinfo, &set);
+	put_result(&result, &set);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(memory);
 	return (Datum) 0;

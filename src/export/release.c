@@ -30,8 +30,8 @@ typedef struct Selection
 {
 	int n;
 	ApmSlice *apids;
-	HTAB *rids; /* of the records; NULL: all */
-	ApmTokens tokens;
+	HTAB *rids;		/* of the records; NULL: all */
+	ApmUuid search; /* the Tid of the search, with rids */
 } Selection;
 
 /* What the callback needs. */
@@ -61,63 +61,31 @@ select_all(Selection *selection)
 	apm_section_end(&section);
 }
 
-static int
-compare_apids(const void *a, const void *b)
-{
-	const ApmSlice *left = a;
-	const ApmSlice *right = b;
-	int order = memcmp(left->data, right->data, Min(left->len, right->len));
-
-	if (order != 0)
-		return order;
-	return left->len < right->len ? -1 : left->len > right->len;
-}
-
-/* The patients of the matches, each once, and the Rids. */
-static void
-select_matches(const ApmMatch *matches, int n, Selection *selection)
-{
-	HASHCTL control = {.keysize = APM_UUID_LEN, .entrysize = APM_UUID_LEN, .hcxt = CurrentMemoryContext};
-	ApmSlice *apids = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(ApmSlice) * Max(n, 1));
-	int count = 0;
-
-	selection->rids =
-		hash_create("apm records selected", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	for (int i = 0; i < n; i++)
-	{
-		apids[i] = matches[i].apid;
-		hash_search(selection->rids, matches[i].place.rid.bytes, HASH_ENTER, NULL);
-	}
-	qsort(apids, n, sizeof(ApmSlice), compare_apids);
-	for (int i = 0; i < n; i++)
-	{
-		if (i == 0 || compare_apids(&apids[count - 1], &apids[i]) != 0)
-			apids[count++] = apids[i];
-	}
-	selection->apids = apids;
-	selection->n = count;
-}
-
-/* Puts the search on the ledger and takes what it matches there. */
+/* Puts the search on the ledger and takes whom it finds. */
 static void
 select_by_search(const ApmOrder *order, Selection *selection)
 {
-	ApmAsk ask = {.scope = APM_SCOPE_SEARCH, .list = APM_GATE_NOTHING, .purpose = APM_PURPOSE_RESEARCH};
-	ApmSlice nobody = APM_SLICE("", 0);
-	ApmGateQuestion *answer;
+	HASHCTL control = {.keysize = APM_UUID_LEN, .entrysize = APM_UUID_LEN, .hcxt = CurrentMemoryContext};
+	ApmSearchResult found;
 	ApmBuf fields = {0};
-	ApmMatch *matches;
-	int n;
 
-	apm_search_tokens(order->selection, &selection->tokens);
 	apm_public_fields_read(order->public_fields, &fields);
-	ask.tokens = selection->tokens;
-	ask.fields = APM_SLICE(fields.data, fields.len);
-	answer = apm_gate_ask(&ask, &nobody, 1);
-	apm_gate_require(answer);
-	n = apm_search_matches(&selection->tokens, answer->height, PG_INT32_MAX - 1, &matches);
-	select_matches(matches, n, selection);
+	apm_search_run(order->selection, APM_PURPOSE_RESEARCH, APM_SLICE(fields.data, fields.len), &found);
 	apm_buf_reset(&fields);
+
+	selection->search = found.tid;
+	selection->n = found.npatients;
+	selection->apids = palloc_array(ApmSlice, Max(found.npatients, 1));
+	selection->rids =
+		hash_create("apm records selected", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	for (int i = 0; i < found.npatients; i++)
+	{
+		const ApmSearched *patient = &found.patients[i];
+
+		selection->apids[i] = patient->apid;
+		for (int r = 0; r < patient->nrecords; r++)
+			hash_search(selection->rids, patient->records[r].rid.bytes, HASH_ENTER, NULL);
+	}
 }
 
 /* Of an answer's records those that are selected. */
@@ -184,11 +152,25 @@ put_name(ApmBuf *out, ApmSlice name)
 	apm_buf_reset(&utf8);
 }
 
-/* {"attributes":[...],"selection":[...],"step":...,"study":...}: in clear on the chain; a selection's values are tokens. */
+/* One member that is a text. */
+static void
+put_member(ApmBuf *out, const char *name, const char *value)
+{
+	char *start = psprintf(",\"%s\":", name);
+
+	apm_put_raw(out, start, strlen(start));
+	apm_json_put_string(out, APM_SLICE(value, strlen(value)));
+	pfree(start);
+}
+
+/*
+ * {"attributes":[...],"search":...,"step":...,"study":...}, in clear on the chain.  The search is
+ * there if there is a selection: its transaction has the tokens of what was selected.
+ */
 static void
 write_parameters(const ApmOrder *order, const Selection *selection, ApmBuf *out)
 {
-	char hex[2 * APM_TOKEN_LEN + 1];
+	char search[2 * APM_UUID_LEN + 1];
 
 	apm_put_raw(out, "{\"attributes\":[", 15);
 	for (int i = 0; i < order->columns.n; i++)
@@ -197,18 +179,14 @@ write_parameters(const ApmOrder *order, const Selection *selection, ApmBuf *out)
 			apm_put_u8(out, ',');
 		put_name(out, order->columns.names[i]);
 	}
-	apm_put_raw(out, "],\"selection\":[", 15);
-	for (int i = 0; i < selection->tokens.count; i++)
+	apm_put_u8(out, ']');
+	if (selection->rids != NULL)
 	{
-		if (i > 0)
-			apm_put_u8(out, ',');
-		apm_hex_encode(selection->tokens.bytes + i * APM_TOKEN_LEN, APM_TOKEN_LEN, hex);
-		apm_json_put_string(out, APM_SLICE(hex, strlen(hex)));
+		apm_hex_encode(selection->search.bytes, APM_UUID_LEN, search);
+		put_member(out, "search", search);
 	}
-	apm_put_raw(out, "],\"step\":", 9);
-	apm_json_put_string(out, APM_SLICE(apm_step_name(order->step), strlen(apm_step_name(order->step))));
-	apm_put_raw(out, ",\"study\":", 9);
-	apm_json_put_string(out, APM_SLICE(order->study.name, strlen(order->study.name)));
+	put_member(out, "step", apm_step_name(order->step));
+	put_member(out, "study", order->study.name);
 	apm_put_u8(out, '}');
 	apm_check(apm_buf_status(out), "write the parameters of the export");
 	if (out->len > APM_PARAMETERS_MAX)

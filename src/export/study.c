@@ -22,10 +22,11 @@ apm_study_read(ApmSlice name, const ApmDigest *origin, ApmStudy *out)
 	ApmDigest digest;
 
 	if (!apm_item_name_ok(name))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("this is no name of a study"),
-						errhint("A name has 1 to %d lower case letters, digits, \"_\" and \"-\", a letter first. "
-								"It stands on the chain in clear.",
-								APM_STUDY_NAME_MAX)));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("this is no name of a study"),
+				 errhint("A name has 1 to %d lower case letters, digits, \"_\" and \"-\", a letter first. "
+						 "It stands on the chain in clear.",
+						 APM_STUDY_NAME_MAX)));
 	memcpy(out->name, name.data, name.len);
 	out->name[name.len] = '\0';
 
