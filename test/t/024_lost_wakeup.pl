@@ -20,8 +20,8 @@ $cloud->safe_psql('postgres', 'CREATE TABLE ehr (rid uuid PRIMARY KEY, apid text
 my $node = apm_node('hospital');
 attach_cloud($node, $cloud);
 
-$node->safe_psql('clinic', 'CREATE ROLE app LOGIN; GRANT apm_clinician, apm_registrar TO app');
-query($node, 'clinic', q(SELECT apm_register_patient('p', '{"Firstname": "F", "Lastname": "L"}')), 'app');
+$node->safe_psql('clinic', 'CREATE ROLE app LOGIN; GRANT apm_clinician TO app; CREATE ROLE clerk IN ROLE apm_registrar');
+query($node, 'clinic', q(SELECT apm_register_patient('p', '{"Firstname": "F", "Lastname": "L"}')), 'clerk');
 query($node, 'clinic', q(INSERT INTO apm.patient_record (pid, record) VALUES ('p', '{"visit": 1}')), 'app');
 wait_for($node, 'clinic', 'SELECT count(*) = 1 FROM apm.final_transaction WHERE stored_at IS NOT NULL', 'a record is stored');
 

@@ -45,8 +45,8 @@ sub depths
 	return $node->safe_psql($database, 'SELECT ' . join(', ', map { "(SELECT count(*) FROM apm.$_)" } @stations));
 }
 
-sql('CREATE ROLE doctor; GRANT apm_clinician, apm_registrar TO doctor');
-sql(q(SELECT apm_register_patient('AF89XI96FD24', '{"Firstname": "Ahmed", "Lastname": "Ali"}')), 'doctor');
+sql('CREATE ROLE doctor; GRANT apm_clinician TO doctor; CREATE ROLE clerk IN ROLE apm_registrar');
+sql(q(SELECT apm_register_patient('AF89XI96FD24', '{"Firstname": "Ahmed", "Lastname": "Ali"}')), 'clerk');
 sql(qq(CREATE FUNCTION patient(text, integer DEFAULT 1, integer DEFAULT 2, text DEFAULT NULL) RETURNS uuid
 	AS '$module', 'test_pool_patient' LANGUAGE c));
 wait_for($node, 'clinic', 'SELECT count(*) = 1 FROM apm.ledger_patient', 'the patient is registered');

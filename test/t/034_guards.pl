@@ -26,8 +26,8 @@ my %forged = (
 
 sub sql { return query($node, 'clinic', @_) }
 
-sql('CREATE ROLE doctor; GRANT apm_clinician, apm_registrar TO doctor');
-sql(q(SELECT apm_register_patient('AF89XI96FD24', '{"Firstname": "Ahmed", "Lastname": "Ali"}')), 'doctor');
+sql('CREATE ROLE doctor; GRANT apm_clinician TO doctor; CREATE ROLE clerk IN ROLE apm_registrar');
+sql(q(SELECT apm_register_patient('AF89XI96FD24', '{"Firstname": "Ahmed", "Lastname": "Ali"}')), 'clerk');
 sql(q(INSERT INTO apm.patient_record (pid, record) VALUES ('AF89XI96FD24', '{"Temperature": 38}')), 'doctor');
 wait_for($node, 'clinic', 'SELECT count(*) = 1 FROM apm.cloud_record', 'a record is stored');
 sql('CREATE TABLE nothing (); CREATE TABLE one AS SELECT 1 AS n');

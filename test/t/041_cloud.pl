@@ -21,11 +21,12 @@ my $node = apm_node('hospital', settings => { restart_after_crash => 'on' });
 $node->safe_psql(
 	'clinic', q(
 	CREATE ROLE app LOGIN;
-	GRANT apm_clinician, apm_registrar TO app;
+	GRANT apm_clinician TO app;
+	CREATE ROLE clerk IN ROLE apm_registrar;
 	CREATE ROLE admin IN ROLE apm_admin;
 	GRANT CREATE ON SCHEMA public TO admin;
 	CREATE ROLE boss SUPERUSER IN ROLE apm_clinician;
-	SET ROLE app;
+	SET ROLE clerk;
 	SELECT apm_register_patient(p, jsonb_build_object('Firstname', p, 'Lastname', 'Last')) FROM unnest(ARRAY['p1', 'p2', 'p3', 'p4']) AS p;));
 
 # --- the embedded store serves until another is attached, to which its records move

@@ -10,8 +10,8 @@ use Test::More;
 my $node = apm_node('hospital');
 my $rounds = 20;
 
-$node->safe_psql('clinic', 'CREATE ROLE app LOGIN; GRANT apm_clinician, apm_registrar TO app');
-query($node, 'clinic', q(SELECT apm_register_patient('p', '{"Firstname": "F", "Lastname": "L"}')), 'app');
+$node->safe_psql('clinic', 'CREATE ROLE app LOGIN; GRANT apm_clinician TO app; CREATE ROLE clerk IN ROLE apm_registrar');
+query($node, 'clinic', q(SELECT apm_register_patient('p', '{"Firstname": "F", "Lastname": "L"}')), 'clerk');
 wait_for($node, 'clinic', 'SELECT count(*) = 1 FROM apm.ledger_patient', 'the patient is on the chain');
 
 # each statement is a transaction of its own; nothing waits between them

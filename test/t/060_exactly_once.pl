@@ -33,10 +33,10 @@ $cloud->safe_psql('postgres', 'CREATE TABLE ehr (rid uuid PRIMARY KEY, apid text
 
 my $hospital = apm_node('hospital', settings => { restart_after_crash => 'on' });
 attach_cloud($hospital, $cloud);
-$hospital->safe_psql('clinic', 'CREATE ROLE app LOGIN; GRANT apm_clinician, apm_registrar TO app');
+$hospital->safe_psql('clinic', 'CREATE ROLE app LOGIN; GRANT apm_clinician TO app; CREATE ROLE clerk IN ROLE apm_registrar');
 query($hospital, 'clinic',
 	"SELECT count(apm_register_patient('patient-' || p, jsonb_build_object('Firstname', 'First' || p, 'Lastname', 'Last' || p)))
-	 FROM generate_series(0, $patients - 1) AS p", 'app');
+	 FROM generate_series(0, $patients - 1) AS p", 'clerk');
 
 my @children = map { start_client($_) } (0 .. $clients - 1);
 

@@ -115,13 +115,15 @@ $ENV{PGOPTIONS} = join(' ', map { "-c $_" } 'statement_timeout=0', 'idle_session
 	'default_transaction_isolation=read\\ committed', 'search_path=public', 'default_tablespace=', 'debug_print_plan=off');
 $node->safe_psql('clinic', q(
 	CREATE ROLE app LOGIN;
-	GRANT apm_clinician, apm_registrar TO app;
+	GRANT apm_clinician TO app;
+	CREATE ROLE clerk IN ROLE apm_registrar;
 	CREATE FUNCTION large() RETURNS trigger LANGUAGE plpgsql
 		AS $$ BEGIN RAISE EXCEPTION 'a planted fault' USING ERRCODE = 'data_corrupted'; END $$;
 	CREATE TRIGGER large BEFORE INSERT ON apm.pool FOR EACH ROW WHEN (octet_length(NEW.pt) > 8192) EXECUTE FUNCTION large()));
 $node->safe_psql('clinic', q(
-	SET ROLE app;
+	SET ROLE clerk;
 	SELECT apm_register_patient('p1', '{"Firstname": "First", "Lastname": "Last"}');
+	SET ROLE app;
 	SELECT apm_submit('p1', jsonb_build_object('Disease', repeat('Fever', 2000)));
 	SELECT apm_submit('p1', '{"Disease": "Fever"}')));
 wait_for($node, 'clinic', 'SELECT count(*) = 1 FROM apm.cloud_record', 'a record goes its way all the same');

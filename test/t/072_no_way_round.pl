@@ -20,12 +20,14 @@ my $queries = q(SELECT count(*) FROM apm.leaf WHERE kind = 3);
 my $fetch = q(SELECT record ->> 'Disease' FROM apm_fetch('p1', 'treatment'));
 
 $node->safe_psql('clinic', q(
-	CREATE ROLE doctor LOGIN; GRANT apm_clinician, apm_registrar TO doctor;
+	CREATE ROLE doctor LOGIN; GRANT apm_clinician TO doctor;
+	CREATE ROLE clerk IN ROLE apm_registrar;
 	CREATE ROLE outsider LOGIN;
 	CREATE ROLE reserved LOGIN NOINHERIT; GRANT apm_clinician, doctor TO reserved;
 	GRANT CREATE ON SCHEMA public TO doctor, outsider;
-	SET ROLE doctor;
+	SET ROLE clerk;
 	SELECT apm_register_patient('p1', '{"Firstname": "First", "Lastname": "Last"}');
+	SET ROLE doctor;
 	SELECT apm_submit('p1', '{"Disease": "Fever"}')));
 wait_for($node, 'clinic', 'SELECT count(*) = 1 FROM apm.cloud_record', 'a record is stored');
 is(query($node, 'clinic', $fetch, 'doctor'), 'Fever', 'the doctor reads it');

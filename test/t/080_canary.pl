@@ -43,7 +43,7 @@ my $hospital = apm_node('hospital',
 		'log_statement' => 'none',
 		'log_min_error_statement' => 'error' });
 attach_cloud($hospital, $cloud);
-$hospital->safe_psql('clinic', 'CREATE EXTENSION pg_stat_statements; CREATE ROLE app LOGIN; GRANT apm_clinician, apm_registrar TO app');
+$hospital->safe_psql('clinic', 'CREATE EXTENSION pg_stat_statements; CREATE ROLE app LOGIN; GRANT apm_clinician, apm_admin TO app');
 
 # --- What goes well, with parameters, as the README asks ---------------------------------
 
