@@ -45,25 +45,43 @@ PG_FUNCTION_INFO_V1(apm_contract_trigger);
 /* The batch that this process is inserting into apm.verdict right now, or NULL. */
 static ApmBatch *session = NULL;
 
+/* A place in the chain that is not filled yet. */
+typedef struct Place
+{
+	uint64 height;
+	uint32 position;
+	uint64 time_us;
+} Place;
+
 /* The verdict on one transaction; a valid one's effects are entered into the state. */
 static void
-judge(ApmContractState *state, MemoryContext context, const ApmOpened *opened, uint64 height, uint64 time_us,
+judge(ApmContractState *state, MemoryContext context, const ApmOpened *opened, const Place *place,
 	  ApmEntry *out)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
-	ApmRule rule = apm_contract_evaluate(state, opened, height, time_us);
+	uint16 rule = apm_contract_evaluate(state, opened, place->height, place->time_us);
 
 	if (rule == APM_RULE_UNDECIDED)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not judge a transaction"),
 						errhint("Memory or the cryptographic library failed; the transaction waits.")));
 	if (rule == APM_RULE_NONE)
-		apm_check(apm_contract_apply(state, opened), "enter a transaction into the contract's state");
+		apm_check(
+			apm_contract_apply(state, opened, place->height, place->position, place->time_us),
+			"enter a transaction into the contract's state");
 	MemoryContextSwitchTo(old);
 
 	out->tid = opened->tid;
 	out->kind = opened->wellformed ? (uint8) opened->tx.kind : 0;
-	out->rule = (uint16) rule;
+	out->rule = rule;
 	out->leaf = opened->leaf;
+}
+
+static void
+judge_in_batch(const ApmBatch *batch, int position, ApmEntry *out)
+{
+	Place place = {.height = batch->height, .position = (uint32) position, .time_us = batch->time_us};
+
+	judge(batch->state, batch->context, &batch->opened[position], &place, out);
 }
 
 static int
@@ -82,8 +100,7 @@ judge_in_session(int64 seq, ApmEntry *out)
 
 	if (found == NULL)
 		elog(ERROR, "a pool row that was not opened came to the contract");
-	judge(session->state, session->context, &session->opened[found - session->seqs], session->height,
-		  session->time_us, out);
+	judge_in_batch(session, (int) (found - session->seqs), out);
 }
 
 /* Judges one sealed transaction as the only one of the next block. */
@@ -96,6 +113,7 @@ judge_alone(ApmSlice pt, ApmEntry *out)
 	ApmBuf plain = {.secret = true};
 	ApmOpened opened;
 	ApmNeeds needs;
+	Place place;
 	ApmTip tip;
 
 	apm_privileged_begin(&saved);
@@ -105,11 +123,11 @@ judge_alone(ApmSlice pt, ApmEntry *out)
 						errhint("Call apm_setup().")));
 	apm_check(apm_opener_open(apm_key_opener(APM_PAIR_PB), pt, &plain), "open a transaction");
 	apm_check(apm_open_signed(APM_SLICE(plain.data, plain.len), &opened), "read a transaction");
-	apm_contract_needs(&opened, &needs);
-	state = apm_state_new(CurrentMemoryContext, &identity.chain);
-	apm_state_load(state, CurrentMemoryContext, &needs, 1, tip.header.height + 1);
-	judge(state, CurrentMemoryContext, &opened, tip.header.height + 1,
-		  apm_block_time(&tip.header, &opened, 1), out);
+	place = (Place){.height = tip.header.height + 1, .time_us = apm_block_time(&tip.header, &opened, 1)};
+	state = apm_state_new(CurrentMemoryContext, &identity.chain, place.height);
+	apm_check(apm_contract_needs(state, &opened, &needs), "look at a transaction");
+	apm_state_load(state, CurrentMemoryContext, &needs, 1, place.height, place.time_us);
+	judge(state, CurrentMemoryContext, &opened, &place, out);
 	SPI_finish();
 	apm_privileged_end(&saved);
 }
@@ -165,10 +183,10 @@ load_state(ApmBatch *batch, const ApmDigest *chain)
 {
 	ApmNeeds *needs = palloc_array(ApmNeeds, Max(batch->n, 1));
 
+	batch->state = apm_state_new(batch->context, chain, batch->height);
 	for (int i = 0; i < batch->n; i++)
-		apm_contract_needs(&batch->opened[i], &needs[i]);
-	batch->state = apm_state_new(batch->context, chain);
-	apm_state_load(batch->state, batch->context, needs, batch->n, batch->height);
+		apm_check(apm_contract_needs(batch->state, &batch->opened[i], &needs[i]), "look at a transaction");
+	apm_state_load(batch->state, batch->context, needs, batch->n, batch->height, batch->time_us);
 }
 
 static void
@@ -218,6 +236,5 @@ apm_contract_judge_again(ApmBatch *batch, const ApmDigest *chain)
 {
 	load_state(batch, chain);
 	for (int i = 0; i < batch->n; i++)
-		judge(batch->state, batch->context, &batch->opened[i], batch->height, batch->time_us,
-			  &batch->entries[i]);
+		judge_in_batch(batch, i, &batch->entries[i]);
 }

@@ -7,7 +7,7 @@
  * a parallel restore may bring them before their blocks.  What a row alone cannot show is
  * for apm_verify().
  *
- * While apm.member or apm.policy is empty a restore is under way and nobody can say who may
+ * While apm.member or apm.contract_item is empty a restore is under way and nobody can say who may
  * sign and which block is missing yet; then a block has to be whole in itself.
  */
 #include "postgres.h"
@@ -153,7 +153,7 @@ frontier_upto(const ApmDigest *hash, ApmFrontier *out)
 	}
 }
 
-/* Without members and policies nothing is known that the block could be held against; it must at least meet its own difficulty. */
+/* Without members and a contract nothing is known that the block could be held against; it must at least meet its own difficulty. */
 static void
 check_alone(Relation relation, const ApmHeader *header, const ApmDigest *hash)
 {
@@ -165,12 +165,12 @@ check_alone(Relation relation, const ApmHeader *header, const ApmDigest *hash)
 						 "The hash does not meet the difficulty.");
 }
 
-/* Against its parent, the history, the policies and the members. */
+/* Against its parent, the history, the contract and the members. */
 static void
 check_in_chain(Relation relation, const uint8 *encoded, const ApmHeader *header, const ApmDigest *hash,
 			   const ApmSignature *signature)
 {
-	ApmContractState *state = apm_state_new(CurrentMemoryContext, &header->chain);
+	ApmContractState *state = apm_state_new(CurrentMemoryContext, &header->chain, header->height + 1);
 	ApmFrontier earlier = {0};
 	ApmBlockFault fault;
 	ApmDigest contract;
@@ -198,7 +198,7 @@ static bool
 has_constitution(void)
 {
 	static ApmStatement get = {
-		.sql = "SELECT WHERE EXISTS (SELECT FROM ONLY apm.member) AND EXISTS (SELECT FROM ONLY apm.policy)",
+		.sql = "SELECT WHERE EXISTS (SELECT FROM ONLY apm.member) AND EXISTS (SELECT FROM ONLY apm.contract_item)",
 	};
 
 	return apm_run(&get, NULL) > 0;
@@ -274,7 +274,7 @@ apm_guard_leaf(PG_FUNCTION_ARGS)
 		apm_guard_refuse(data->tg_relation, "position", "No block has such a position.");
 	if (kind < 0 || kind > MAX_KIND || (kind == 0 && rule == APM_RULE_NONE))
 		apm_guard_refuse(data->tg_relation, "kind", "There is no such kind of transaction.");
-	if (rule != APM_RULE_NONE && apm_rule_name((uint16) rule) == NULL)
+	if (rule != APM_RULE_NONE && rule < APM_SITE_RULE && apm_rule_name((uint16) rule) == NULL)
 		apm_guard_refuse(data->tg_relation, "rule", "There is no such rule.");
 	if (!tid_fits_leaf(&tid, &leaf))
 		apm_guard_refuse(data->tg_relation, "tid", "The transaction id is not that of the leaf.");

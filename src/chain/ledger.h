@@ -53,17 +53,20 @@ extern bool apm_ledger_keeps_body(const ApmEntry *entry);
 extern ApmContractState *apm_state_empty(MemoryContext context, const ApmDigest *chain);
 
 /*
- * A contract state in that memory context, with the chain's members and policies; while
- * the chain has no members yet it is empty.
+ * A contract state in that memory context, with the members and the contract's items as of just before a
+ * block of that height; while the chain has none yet it is empty.
  */
-extern ApmContractState *apm_state_new(MemoryContext context, const ApmDigest *chain);
+extern ApmContractState *apm_state_new(MemoryContext context, const ApmDigest *chain, uint64 height);
+
+/* Loads the contract's items of blocks from height from on and before height before. */
+extern void apm_state_load_items(ApmContractState *state, MemoryContext context, uint64 from, uint64 before);
 
 /*
  * Loads, into the state and its memory context, what the ledger says about the needs of n transactions as of just before a block
- * of that height.  Of a patient that is the current profile version, also for an older
+ * of that height and time.  Of a patient that is the current profile version, also for an older
  * height: whoever evaluates the past enters the version of then afterwards.
  */
 extern void apm_state_load(ApmContractState *state, MemoryContext context, const ApmNeeds *needs, int n,
-						   uint64 height);
+						   uint64 height, uint64 time_us);
 
 #endif /* APM_CHAIN_LEDGER_H */

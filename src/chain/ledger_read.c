@@ -14,6 +14,7 @@
 
 #include "apm_errors.h"
 #include "apm_sql.h"
+#include "chain/identity.h"
 #include "chain/ledger.h"
 
 void
@@ -104,31 +105,117 @@ apm_ledger_patient(ApmSlice apid, uint64 height, ApmPatientState *out)
 	return true;
 }
 
+/* Columns from column on: rid, tid, leaf, height, position, superseded_by. */
+static void
+read_place(uint64 row, int column, ApmPlace *out)
+{
+	memset(out, 0, sizeof(*out));
+	apm_row_uuid(row, column, &out->rid);
+	apm_row_uuid(row, column + 1, &out->tid);
+	apm_row_digest(row, column + 2, &out->leaf);
+	out->height = (uint64) apm_row_int8(row, column + 3);
+	out->position = (uint32) apm_row_int4(row, column + 4);
+	out->superseded = !apm_row_null(row, column + 5);
+	if (out->superseded)
+		apm_row_uuid(row, column + 5, &out->superseded_by);
+}
+
 int
-apm_ledger_records(ApmSlice apid, uint64 height, ApmPlace **out)
+apm_ledger_records(ApmSlice apid, uint64 height, bool all, ApmPlace **out)
 {
 	static ApmStatement get = {
-		.sql = "SELECT r.rid, r.tid, r.leaf, r.height, r.position FROM ONLY apm.ledger_record AS r"
-			   " WHERE r.apid = $1 AND r.height <= $2 AND NOT EXISTS ("
-			   "SELECT FROM ONLY apm.ledger_record AS s WHERE s.rid = r.superseded_by AND s.height <= $2)"
+		.sql = "SELECT r.rid, r.tid, r.leaf, r.height, r.position, s.rid FROM ONLY apm.ledger_record AS r"
+			   " LEFT JOIN ONLY apm.ledger_record AS s ON s.rid = r.superseded_by AND s.height <= $2"
+			   " WHERE r.apid = $1 AND r.height <= $2 AND ($3 OR s.rid IS NULL)"
 			   " ORDER BY r.height, r.position",
-		.nargs = 2,
-		.types = {TEXTOID, INT8OID},
+		.nargs = 3,
+		.types = {TEXTOID, INT8OID, BOOLOID},
 	};
-	Datum args[] = {apm_text_datum(apid), Int64GetDatum((int64) height)};
+	Datum args[] = {apm_text_datum(apid), Int64GetDatum((int64) height), BoolGetDatum(all)};
 	uint64 rows = apm_run(&get, args);
-	ApmPlace *places = palloc_array(ApmPlace, Max(rows, 1));
+	ApmPlace *places = palloc_array(ApmPlace, rows);
+
+	for (uint64 row = 0; row < rows; row++)
+		read_place(row, 1, &places[row]);
+	*out = places;
+	return (int) rows;
+}
+
+static Datum
+token_array(const ApmTokens *tokens)
+{
+	ApmSlice *each = palloc_array(ApmSlice, tokens->count);
+
+	for (int i = 0; i < tokens->count; i++)
+		each[i] = APM_SLICE(tokens->bytes + i * APM_TOKEN_LEN, APM_TOKEN_LEN);
+	return apm_bytea_array(each, tokens->count);
+}
+
+/* Has a record all tokens of that array? */
+#define HAS_TOKENS(tokens, rid)                                                    \
+	"NOT EXISTS (SELECT FROM pg_catalog.unnest(" tokens ") AS w (token)"           \
+	" WHERE NOT EXISTS (SELECT FROM ONLY apm.ledger_token AS h WHERE h.token = w.token AND h.rid = " rid "))"
+
+/*
+ * Goes through the records of the rarest token: counting each up to a thousand tells the rare
+ * from the common, and costs little.
+ */
+int
+apm_ledger_matches(const ApmTokens *tokens, uint64 height, int limit, ApmMatch **out)
+{
+	static ApmStatement get = {
+		.sql =
+			"WITH rarest (token) AS MATERIALIZED (SELECT u.token FROM pg_catalog.unnest($1) AS u (token)"
+			" ORDER BY (SELECT pg_catalog.count(*) FROM (SELECT FROM ONLY apm.ledger_token AS c"
+			" WHERE c.token = u.token LIMIT 1000) AS few) LIMIT 1)"
+			" SELECT r.apid, r.rid, r.tid, r.leaf, r.height, r.position, NULL::pg_catalog.uuid FROM rarest AS t"
+			" JOIN ONLY apm.ledger_token AS l ON l.token = t.token JOIN ONLY apm.ledger_record AS r ON r.rid = l.rid"
+			" WHERE r.height <= $2 AND NOT EXISTS ("
+			"SELECT FROM ONLY apm.ledger_record AS s WHERE s.rid = r.superseded_by AND s.height <= $2)"
+			" AND " HAS_TOKENS("$1", "l.rid") " ORDER BY r.height, r.position LIMIT $3",
+		.nargs = 3,
+		.types = {BYTEAARRAYOID, INT8OID, INT8OID},
+	};
+	Datum args[] = {token_array(tokens), Int64GetDatum((int64) height), Int64GetDatum((int64) limit + 1)};
+	uint64 rows = apm_run(&get, args);
+	ApmMatch *matches = palloc_array(ApmMatch, rows);
 
 	for (uint64 row = 0; row < rows; row++)
 	{
-		apm_row_uuid(row, 1, &places[row].rid);
-		apm_row_uuid(row, 2, &places[row].tid);
-		apm_row_digest(row, 3, &places[row].leaf);
-		places[row].height = (uint64) apm_row_int8(row, 4);
-		places[row].position = (uint32) apm_row_int4(row, 5);
+		matches[row].apid = apm_slice_copy(CurrentMemoryContext, apm_row_text(row, 1));
+		read_place(row, 2, &matches[row].place);
 	}
-	*out = places;
+	*out = matches;
 	return (int) rows;
+}
+
+void
+apm_ledger_have_tokens(const ApmTokens *tokens, const ApmUuid *rids, int n, bool *have)
+{
+	static ApmStatement get = {
+		.sql = "SELECT u.ordinality::pg_catalog.int4"
+			   " FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (rid, ordinality)"
+			   " WHERE " HAS_TOKENS("$2", "u.rid"),
+		.nargs = 2,
+		.types = {UUIDARRAYOID, BYTEAARRAYOID},
+	};
+	Datum args[] = {apm_uuid_array(rids, n), token_array(tokens)};
+	uint64 rows = apm_run(&get, args);
+
+	memset(have, 0, sizeof(bool) * n);
+	for (uint64 row = 0; row < rows; row++)
+		have[apm_row_int4(row, 1) - 1] = true;
+}
+
+ApmContractState *
+apm_chain_contract(MemoryContext context)
+{
+	ApmChainIdentity identity;
+
+	if (!apm_chain_read(&identity))
+		ereport(ERROR, (errcode(ERRCODE_APM_NOT_SET_UP), errmsg("this database takes part in no chain"),
+						errhint("Call apm_setup().")));
+	return apm_state_new(context, &identity.chain, PG_INT64_MAX);
 }
 
 /*

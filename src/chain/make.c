@@ -56,7 +56,7 @@ apm_block_fill(ApmNewBlock *block, const ApmChainIdentity *identity, const ApmTi
 	header->height = batch->height;
 	header->time_us = batch->time_us;
 	header->count = (uint32) batch->n;
-	header->bits = (uint32) apm_contract_policy(batch->state, APM_POLICY_DIFFICULTY, APM_MAX_DIFFICULTY);
+	header->bits = (uint32) apm_contract_policy(batch->state, APM_POLICY_DIFFICULTY);
 	if (tip != NULL)
 	{
 		header->previous = tip->hash;

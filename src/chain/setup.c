@@ -3,8 +3,8 @@
  *	  apm_setup(): a new chain with this database as its first node.
  *
  * The genesis block registers this APM as an origin and this server as a node, and lays
- * down the policies.  Its transactions are judged like any others, at height 0, where the
- * contract admits membership.
+ * down the contract: policies, purposes of reads, reasons of emergencies.  Its transactions are
+ * judged like any others, at height 0, where the contract admits membership.
  *
  * apm_setup() runs in its caller's transaction, so the sign-state is written before it is
  * known whether that commits.  If it does not, a file stays behind that names a chain that
@@ -36,6 +36,14 @@ PG_FUNCTION_INFO_V1(apm_setup);
 /* Values of APM_POLICY_ACCESS */
 #define ACCESS_CLINICIAN 1
 #define ACCESS_CONSENT 2
+
+/* What whoever sets up a chain chooses. */
+typedef struct Policies
+{
+	uint64 difficulty;
+	uint64 access;
+	bool require_purpose;
+} Policies;
 
 static uint64
 access_policy(const char *access)
@@ -81,11 +89,52 @@ new_identity(ApmChainIdentity *identity)
 }
 
 static void
-genesis_transactions(const ApmChainIdentity *identity, const uint64 *policies, uint64 now,
+put_item(const ApmItem *item, ApmBuf *out, ApmContractFields *contract)
+{
+	apm_check(apm_item_put(item, out), "encode an item of the contract");
+	contract->count++;
+}
+
+/* A list of names by code, as the genesis block has it. */
+static void
+put_names(uint8 type, const char *(*name_of)(uint16_t code), ApmBuf *out, ApmContractFields *contract)
+{
+	const char *name;
+
+	for (uint16 code = 1; (name = name_of(code)) != NULL; code++)
+	{
+		ApmItem item = {.type = type, .key = code, .name = APM_SLICE(name, strlen(name))};
+
+		put_item(&item, out, contract);
+	}
+}
+
+static void
+genesis_contract(const Policies *policies, ApmContractFields *contract)
+{
+	const ApmPolicy chosen[] = {
+		{APM_POLICY_DIFFICULTY, policies->difficulty},
+		{APM_POLICY_ACCESS, policies->access},
+		{APM_POLICY_PURPOSE, policies->require_purpose ? 1 : 0},
+	};
+	ApmBuf items = {0};
+
+	for (size_t i = 0; i < lengthof(chosen); i++)
+	{
+		ApmItem item = {.type = APM_ITEM_POLICY, .key = chosen[i].key, .value = chosen[i].value};
+
+		put_item(&item, &items, contract);
+	}
+	put_names(APM_ITEM_PURPOSE, apm_genesis_purpose, &items, contract);
+	put_names(APM_ITEM_REASON, apm_genesis_reason, &items, contract);
+	apm_check(apm_buf_status(&items), "encode the contract");
+	contract->items = APM_SLICE(items.data, items.len);
+}
+
+static void
+genesis_transactions(const ApmChainIdentity *identity, const Policies *policies, uint64 now,
 					 ApmTransaction txs[GENESIS_COUNT])
 {
-	ApmContractFields *contract = &txs[GENESIS_CONTRACT].u.contract;
-
 	memset(txs, 0, sizeof(ApmTransaction) * GENESIS_COUNT);
 	for (int i = 0; i < GENESIS_COUNT; i++)
 	{
@@ -101,9 +150,7 @@ genesis_transactions(const ApmChainIdentity *identity, const uint64 *policies, u
 	apm_ec_spki(apm_key_signer(APM_SIGN_NODE), txs[GENESIS_NODE].u.membership.spki);
 
 	txs[GENESIS_CONTRACT].kind = APM_KIND_CONTRACT;
-	contract->count = APM_POLICY_PURPOSE;
-	for (int i = 0; i < contract->count; i++)
-		contract->policies[i] = (ApmPolicy){.key = (uint16) (i + 1), .value = policies[i]};
+	genesis_contract(policies, &txs[GENESIS_CONTRACT].u.contract);
 }
 
 /* Signs the transactions as the origin, under one signature, and opens them as a node would. */
@@ -168,7 +215,7 @@ put_chain(const ApmChainIdentity *identity)
 }
 
 static void
-make_genesis(const ApmChainIdentity *identity, const uint64 *policies)
+make_genesis(const ApmChainIdentity *identity, const Policies *policies)
 {
 	ApmTransaction txs[GENESIS_COUNT];
 	ApmOpened *opened = palloc_array(ApmOpened, GENESIS_COUNT);
@@ -208,7 +255,7 @@ Datum
 apm_setup(PG_FUNCTION_ARGS)
 {
 	int32 difficulty;
-	uint64 policies[APM_POLICY_PURPOSE];
+	Policies policies;
 	char hex[2 * APM_DIGEST_LEN + 1];
 	ApmChainIdentity identity;
 	ApmPrivileged saved;
@@ -222,9 +269,9 @@ apm_setup(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("difficulty is out of bounds"),
 						errhint("It is a number of bits from 0 to %d; each one doubles the work of a block.",
 								APM_MAX_DIFFICULTY)));
-	policies[APM_POLICY_DIFFICULTY - 1] = (uint64) difficulty;
-	policies[APM_POLICY_ACCESS - 1] = access_policy(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	policies[APM_POLICY_PURPOSE - 1] = PG_GETARG_BOOL(2) ? 1 : 0;
+	policies.difficulty = (uint64) difficulty;
+	policies.access = access_policy(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	policies.require_purpose = PG_GETARG_BOOL(2);
 	require_keys();
 
 	apm_privileged_begin(&saved);
@@ -232,7 +279,7 @@ apm_setup(PG_FUNCTION_ARGS)
 	require_no_chain();
 	new_identity(&identity);
 	put_chain(&identity);
-	make_genesis(&identity, policies);
+	make_genesis(&identity, &policies);
 	for (int kind = 0; kind < APM_WORKER_KINDS; kind++)
 		apm_wake_at_commit((ApmWorkerKind) kind);
 	SPI_finish();

@@ -16,14 +16,20 @@
 
 #include "apm_errors.h"
 #include "apm_sql.h"
+#include "chain/count.h"
 #include "chain/ledger.h"
 #include "core/digest.h"
 
 static void
-load_members(ApmContractState *state, MemoryContext context)
+load_members(ApmContractState *state, MemoryContext context, uint64 height)
 {
-	static ApmStatement get = {.sql = "SELECT m.member, m.spki FROM ONLY apm.member AS m"};
-	uint64 rows = apm_run(&get, NULL);
+	static ApmStatement get = {
+		.sql = "SELECT m.member, m.spki FROM ONLY apm.member AS m WHERE m.height < $1",
+		.nargs = 1,
+		.types = {INT8OID},
+	};
+	Datum args[] = {Int64GetDatum((int64) height)};
+	uint64 rows = apm_run(&get, args);
 	MemoryContext old = MemoryContextSwitchTo(context);
 
 	for (uint64 row = 0; row < rows; row++)
@@ -41,17 +47,31 @@ load_members(ApmContractState *state, MemoryContext context)
 	MemoryContextSwitchTo(old);
 }
 
-static void
-load_policies(ApmContractState *state, MemoryContext context)
+void
+apm_state_load_items(ApmContractState *state, MemoryContext context, uint64 from, uint64 before)
 {
-	static ApmStatement get = {.sql = "SELECT p.key, p.value FROM ONLY apm.policy AS p"};
-	uint64 rows = apm_run(&get, NULL);
+	static ApmStatement get = {
+		.sql = "SELECT i.item, i.block_time FROM ONLY apm.contract_item AS i"
+			   " WHERE i.height >= $1 AND i.height < $2 ORDER BY i.height, i.position, i.ordinal",
+		.nargs = 2,
+		.types = {INT8OID, INT8OID},
+	};
+	Datum args[] = {Int64GetDatum((int64) from), Int64GetDatum((int64) before)};
+	uint64 rows = apm_run(&get, args);
 	MemoryContext old = MemoryContextSwitchTo(context);
 
 	for (uint64 row = 0; row < rows; row++)
-		apm_check(
-			apm_contract_load_policy(state, (uint16) apm_row_int2(row, 1), (uint64) apm_row_int8(row, 2)),
-			"load a policy of the chain");
+	{
+		ApmReader reader;
+		ApmItem item;
+
+		apm_reader_init(&reader, apm_row_bytea(row, 1));
+		apm_item_get(&reader, &item);
+		if (!apm_reader_done(&reader))
+			ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored item of the contract cannot be read")));
+		apm_check(apm_contract_load_item(state, &item, (uint64) apm_row_int8(row, 2)),
+				  "load an item of the contract");
+	}
 	MemoryContextSwitchTo(old);
 }
 
@@ -77,12 +97,12 @@ apm_state_empty(MemoryContext context, const ApmDigest *chain)
 }
 
 ApmContractState *
-apm_state_new(MemoryContext context, const ApmDigest *chain)
+apm_state_new(MemoryContext context, const ApmDigest *chain, uint64 height)
 {
 	ApmContractState *state = apm_state_empty(context, chain);
 
-	load_members(state, context);
-	load_policies(state, context);
+	load_members(state, context, height);
+	apm_state_load_items(state, context, 0, height);
 	return state;
 }
 
@@ -165,14 +185,129 @@ load_records(ApmContractState *state, MemoryContext context, const ApmUuid *rids
 	MemoryContextSwitchTo(old);
 }
 
+/*
+ * Grants and revocations of patients.  Of each grantee and purpose the last of either counts; what the chain
+ * said before it is history.
+ */
+static void
+load_consents(ApmContractState *state, MemoryContext context, const ApmSlice *apids, int n, uint64 height)
+{
+	static ApmStatement get = {
+		.sql =
+			"SELECT u.apid, c.grantee, c.purpose, c.action, c.until_us, c.height, c.position"
+			" FROM (SELECT DISTINCT v.apid FROM unnest($1) AS v (apid)) AS u"
+			" CROSS JOIN LATERAL (SELECT DISTINCT ON (l.grantee, l.purpose, l.action)"
+			" l.grantee, l.purpose, l.action, l.until_us, l.height, l.position"
+			" FROM ONLY apm.ledger_consent AS l WHERE l.apid = u.apid AND l.height < $2 AND l.action IN (1, 2)"
+			" ORDER BY l.grantee, l.purpose, l.action, l.height DESC, l.position DESC) AS c",
+		.nargs = 2,
+		.types = {TEXTARRAYOID, INT8OID},
+	};
+	Datum args[] = {apm_text_array(apids, n), Int64GetDatum((int64) height)};
+	uint64 rows = apm_run(&get, args);
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	for (uint64 row = 0; row < rows; row++)
+	{
+		ApmSlice grantee = apm_row_bytea(row, 2);
+		ApmConsentState consent = {
+			.granted = apm_row_int2(row, 4) == APM_CONSENT_GRANT,
+			.until_us = (uint64) apm_row_int8(row, 5),
+			.order = apm_order((uint64) apm_row_int8(row, 6), (uint32) apm_row_int4(row, 7)),
+		};
+
+		if (grantee.len != APM_STAFF_LEN)
+			ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored grantee has the wrong length")));
+		apm_check(apm_contract_load_consent(state, apm_row_text(row, 1), grantee.data,
+											(uint16) apm_row_int2(row, 3), &consent),
+				  "load a consent");
+	}
+	MemoryContextSwitchTo(old);
+}
+
+static void
+copy_staff(uint64 row, int column, uint8 out[APM_STAFF_LEN])
+{
+	ApmSlice staff = apm_row_bytea(row, column);
+
+	if (staff.len != APM_STAFF_LEN)
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored staff pseudonym has the wrong length")));
+	memcpy(out, staff.data, APM_STAFF_LEN);
+}
+
+/* Valid queries that others rest on. */
+static void
+load_queries(ApmContractState *state, MemoryContext context, const ApmUuid *tids, int n, uint64 height)
+{
+	static ApmStatement get = {
+		.sql = "SELECT q.tid, q.scope, q.actor, q.acting, q.apid, EXISTS ("
+			   "SELECT FROM ONLY apm.ledger_consent AS c WHERE c.reviewed = q.tid AND c.height < $2)"
+			   " FROM ONLY apm.ledger_query AS q WHERE q.tid = ANY ($1) AND q.rule = 0 AND q.height < $2",
+		.nargs = 2,
+		.types = {UUIDARRAYOID, INT8OID},
+	};
+	Datum args[] = {apm_uuid_array(tids, n), Int64GetDatum((int64) height)};
+	uint64 rows = apm_run(&get, args);
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	for (uint64 row = 0; row < rows; row++)
+	{
+		ApmQueryState query = {.known = true};
+		ApmUuid tid;
+
+		apm_row_uuid(row, 1, &tid);
+		query.scope = (uint8) apm_row_int2(row, 2);
+		copy_staff(row, 3, query.actor);
+		copy_staff(row, 4, query.acting);
+		if (!apm_row_null(row, 5))
+		{
+			ApmSlice apid = apm_row_text(row, 5);
+
+			apm_check(apm_sha256(apid.data, apid.len, &query.patient), "load a query");
+		}
+		query.reviewed = apm_row_bool(row, 6);
+		apm_check(apm_contract_load_query(state, &tid, &query), "load a query");
+	}
+	MemoryContextSwitchTo(old);
+}
+
+static void
+load_studies(ApmContractState *state, MemoryContext context, const ApmSlice *studies, int n, uint64 height)
+{
+	static ApmStatement get = {
+		.sql = "SELECT u.ordinality::pg_catalog.int4, e.release"
+			   " FROM unnest($1) WITH ORDINALITY AS u (study, ordinality)"
+			   " CROSS JOIN LATERAL (SELECT l.release FROM ONLY apm.ledger_export AS l"
+			   " WHERE l.study = u.study AND l.height < $2 ORDER BY l.release DESC LIMIT 1) AS e",
+		.nargs = 2,
+		.types = {BYTEAARRAYOID, INT8OID},
+	};
+	Datum args[] = {apm_bytea_array(studies, n), Int64GetDatum((int64) height)};
+	uint64 rows = apm_run(&get, args);
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	for (uint64 row = 0; row < rows; row++)
+		apm_check(apm_contract_load_study(state, studies[apm_row_int4(row, 1) - 1].data,
+										  (uint32) apm_row_int4(row, 2)),
+				  "load a study");
+	MemoryContextSwitchTo(old);
+}
+
 void
-apm_state_load(ApmContractState *state, MemoryContext context, const ApmNeeds *needs, int n, uint64 height)
+apm_state_load(ApmContractState *state, MemoryContext context, const ApmNeeds *needs, int n, uint64 height,
+			   uint64 time_us)
 {
 	ApmUuid *tids = palloc_array(ApmUuid, Max(n, 1));
 	ApmSlice *apids = palloc_array(ApmSlice, Max(n, 1));
 	ApmUuid *rids = palloc_array(ApmUuid, Max(2 * n, 1));
+	ApmSlice *consents = palloc_array(ApmSlice, Max(n, 1));
+	ApmUuid *queries = palloc_array(ApmUuid, Max(n, 1));
+	ApmSlice *studies = palloc_array(ApmSlice, Max(n, 1));
 	int napids = 0;
 	int nrids = 0;
+	int nconsents = 0;
+	int nqueries = 0;
+	int nstudies = 0;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -183,6 +318,12 @@ apm_state_load(ApmContractState *state, MemoryContext context, const ApmNeeds *n
 			rids[nrids++] = needs[i].rid;
 		if (needs[i].has_amends)
 			rids[nrids++] = needs[i].amends;
+		if (needs[i].consents)
+			consents[nconsents++] = needs[i].apid;
+		if (needs[i].has_query)
+			queries[nqueries++] = needs[i].query;
+		if (needs[i].has_study)
+			studies[nstudies++] = APM_SLICE(needs[i].study, APM_STUDY_LEN);
 	}
 	if (n > 0)
 		load_tids(state, context, tids, n, height);
@@ -190,7 +331,11 @@ apm_state_load(ApmContractState *state, MemoryContext context, const ApmNeeds *n
 		load_patients(state, context, apids, napids, height);
 	if (nrids > 0)
 		load_records(state, context, rids, nrids, height);
-	pfree(tids);
-	pfree(apids);
-	pfree(rids);
+	if (nconsents > 0)
+		load_consents(state, context, consents, nconsents, height);
+	if (nqueries > 0)
+		load_queries(state, context, queries, nqueries, height);
+	if (nstudies > 0)
+		load_studies(state, context, studies, nstudies, height);
+	apm_state_load_counts(state, context, needs, n, height, time_us);
 }

@@ -4,11 +4,12 @@
  *
  * Headers are walked from genesis in any case: they are few and each is one hash, one
  * history root and one signature.  Leaves, bodies and verdicts are verified for the blocks
- * asked for (verify_block.c).  The contract needs state as of each block; a replay would
+ * asked for (verify_block.c).  The contract itself is carried along, from change to change
+ * (verify_contract.c).  Its rules need state as of each block; a replay would
  * hold all of it in memory, so it is loaded from the derived tables, restricted to what
  * was there before the block, and the derived tables are held against the ledger on the
  * way (verify_derived.c): a derived row that is wrong is found at the transaction that
- * made it, one that no transaction made in the totals.  Memory is that of one block, plus
+ * made it, one that no transaction made in the totals.  Memory is that of some blocks, plus
  * a little for each patient whose profile was ever changed.
  *
  * Everything is read under one snapshot, so a block that is appended meanwhile does not
@@ -72,8 +73,8 @@ same_bytes(ApmSlice stored, const uint8 *data, size_t len)
 }
 
 /*
- * Against the block before and what genesis laid down; genesis itself against what its
- * own transactions say.
+ * Against the block before and the members; genesis itself against what its own transactions
+ * say.
  */
 static bool
 verify_header(ApmWalk *walk, const StoredBlock *block, ApmHeader *header)
@@ -94,15 +95,33 @@ verify_header(ApmWalk *walk, const StoredBlock *block, ApmHeader *header)
 		if (!apm_verify_entries(walk, header, &hash) || !apm_verify_members(walk))
 			return false;
 	}
-	fault = apm_block_check(walk->members, block->header, genesis ? NULL : &walk->parent,
-							genesis ? NULL : &walk->parent_hash, &walk->frontier, &walk->contract,
-							&block->signature);
+	fault = apm_block_check(walk->state, block->header, genesis ? NULL : &walk->parent,
+							genesis ? NULL : &walk->parent_hash, &walk->frontier, NULL, &block->signature);
 	if (fault == APM_BLOCK_UNDECIDED)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not verify a block")));
 	if (fault != APM_BLOCK_OK)
 		return apm_walk_fault(walk, block->height, -1, "block: rule \"%s\" is broken",
 							  apm_block_fault_name(fault));
 	return true;
+}
+
+/*
+ * The transactions of a block that is looked into, and of any block what it changes in the contract:
+ * the header has the digest of the contract after it.
+ */
+static bool
+verify_contents(ApmWalk *walk, const StoredBlock *block, const ApmHeader *header)
+{
+	bool good = true;
+
+	if (block->height > 0 && block->height >= walk->from)
+		good = apm_verify_entries(walk, header, &block->hash);
+	else if (block->height > 0)
+		good = apm_verify_pass_contract(walk, header);
+	if (good && !same(&header->contract, &walk->contract))
+		return apm_walk_fault(walk, block->height, -1, "block: rule \"%s\" is broken",
+							  apm_block_fault_name(APM_BLOCK_CONTRACT));
+	return good;
 }
 
 /* The next block of the walk. */
@@ -117,12 +136,10 @@ verify_block(ApmWalk *walk, const StoredBlock *block, int64 expected)
 		return apm_walk_fault(walk, expected, -1, "block: there is none of this height");
 	if (block->height < expected)
 		return apm_walk_fault(walk, block->height, -1, "block: there are two of this height");
-	if (!verify_header(walk, block, &header))
+	if (!verify_header(walk, block, &header) || !verify_contents(walk, block, &header))
 		return false;
 	if (expected >= walk->from)
 	{
-		if (expected > 0 && !apm_verify_entries(walk, &header, &block->hash))
-			return false;
 		walk->result->blocks++;
 		walk->result->transactions += header.count;
 	}
@@ -270,6 +287,7 @@ verify(ApmWalk *walk)
 	wanted = walk->to;
 	walk->to = Min(walk->to, walk->tip_height);
 	to_tip = walk->to == walk->tip_height;
+	apm_verify_begin_contract(walk);
 	apm_verify_begin_profiles(walk);
 	if (!verify_blocks(walk) || (to_tip && !verify_tip(walk)))
 		return;

@@ -9,6 +9,7 @@
 
 #include "utils/hsearch.h"
 
+#include "chain/derive.h"
 #include "chain/identity.h"
 #include "chain/ledger.h"
 
@@ -45,8 +46,13 @@ typedef struct ApmWalk
 	int64 from;
 	int64 to;
 	int64 at;				   /* the height in hand */
-	ApmContractState *members; /* as genesis made it: members and policies */
-	ApmDigest contract;
+	MemoryContext state_context;
+	ApmContractState *state; /* as of before the block in hand, with what was loaded for blocks on the way */
+	int64 loaded;			 /* for so many transactions */
+	ApmDigest contract;		 /* digest of the state's contract */
+	int64 *changes;			 /* heights before from at which the contract changed, ascending */
+	int nchanges;
+	int passed;			  /* of them */
 	ApmFrontier frontier; /* of the blocks passed */
 	ApmHeader parent;
 	ApmDigest parent_hash;
@@ -57,6 +63,7 @@ typedef struct ApmWalk
 	int64 profile_versions;
 	int64 records;
 	int64 amendments;
+	int64 derived[APM_DERIVED_TABLES]; /* rows of the other derived tables */
 	ApmVerification *result;
 } ApmWalk;
 
@@ -71,17 +78,27 @@ extern bool apm_verify_entries(ApmWalk *walk, const ApmHeader *header, const Apm
 typedef struct ApmEntries
 {
 	uint64 height;
+	uint64 time_us;
 	int n;
 	ApmEntry *entries;
 	ApmOpened *opened;
 	bool *kept; /* is opened filled in? */
 } ApmEntries;
 
-/* Enters into state the versions of then of the patients that the block's transactions change. */
-extern void apm_verify_load_profiles(ApmWalk *walk, ApmContractState *state, const ApmEntries *e);
+/* Makes walk->state, empty. */
+extern void apm_verify_begin_contract(ApmWalk *walk);
+/* Enters what a block before walk->from changed in the contract. */
+extern bool apm_verify_pass_contract(ApmWalk *walk, const ApmHeader *header);
+/* Drops what was loaded into walk->state for earlier blocks, if it is much.  False after a fault. */
+extern bool apm_verify_renew_contract(ApmWalk *walk, uint64 height);
+/* walk->contract from walk->state. */
+extern void apm_verify_digest_contract(ApmWalk *walk);
+
+/* Enters into walk->state the versions of then of the patients that the block's transactions change. */
+extern void apm_verify_load_profiles(ApmWalk *walk, const ApmEntries *e);
 /* What the block's valid transactions must have left in the derived tables.  False after a fault. */
 extern bool apm_verify_derived(ApmWalk *walk, const ApmEntries *e);
-/* The members and policies that genesis made against their tables. */
+/* The members and the contract that genesis made against their tables. */
 extern bool apm_verify_members(ApmWalk *walk);
 /* Rows that no block accounts for, after a walk over the whole chain. */
 extern bool apm_verify_totals(ApmWalk *walk);

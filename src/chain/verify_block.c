@@ -30,12 +30,13 @@ read_entries(ApmWalk *walk, const ApmHeader *header, const ApmDigest *hash, ApmE
 	uint64 rows = apm_run(&get, args);
 
 	e->height = header->height;
+	e->time_us = header->time_us;
 	e->n = (int) rows;
 	if (rows != header->count || rows > APM_BLOCK_MAX_LEAVES)
 		return apm_walk_fault(walk, e->height, -1, "leaf: the block has another number of them");
-	e->entries = palloc0_array(ApmEntry, Max(rows, 1));
-	e->opened = palloc0_array(ApmOpened, Max(rows, 1));
-	e->kept = palloc0_array(bool, Max(rows, 1));
+	e->entries = palloc0_array(ApmEntry, rows);
+	e->opened = palloc0_array(ApmOpened, rows);
+	e->kept = palloc0_array(bool, rows);
 	for (uint64 row = 0; row < rows; row++)
 	{
 		ApmEntry *entry = &e->entries[row];
@@ -75,7 +76,7 @@ verify_leaf(ApmWalk *walk, const ApmEntries *e, int i)
 	const ApmEntry *entry = &e->entries[i];
 	const ApmOpened *opened = &e->opened[i];
 
-	if (entry->rule != APM_RULE_NONE && apm_rule_name(entry->rule) == NULL)
+	if (entry->rule != APM_RULE_NONE && apm_contract_rule_name(walk->state, entry->rule) == NULL)
 		return apm_walk_fault(walk, e->height, i, "leaf: there is no such rule");
 	if (!e->kept[i])
 	{
@@ -95,57 +96,62 @@ verify_leaf(ApmWalk *walk, const ApmEntries *e, int i)
 	return true;
 }
 
-/* The state before the block, with what its transactions need. */
-static ApmContractState *
-state_before(ApmWalk *walk, const ApmEntries *e)
+/* Into walk->state what the ledger says about the needs of the block's transactions. */
+static void
+load_needs(ApmWalk *walk, const ApmEntries *e)
 {
-	ApmNeeds *needs = palloc_array(ApmNeeds, Max(e->n, 1));
-	ApmContractState *state;
+	ApmNeeds *needs = palloc_array(ApmNeeds, e->n);
 	int n = 0;
 
-	if (e->height == 0)
-	{
-		walk->members = apm_state_empty(walk->context, &walk->identity.chain);
-		return walk->members;
-	}
 	for (int i = 0; i < e->n; i++)
 	{
 		if (e->kept[i])
-			apm_contract_needs(&e->opened[i], &needs[n++]);
+			apm_check(apm_contract_needs(walk->state, &e->opened[i], &needs[n++]), "look at a transaction");
 	}
-	state = apm_state_new(CurrentMemoryContext, &walk->identity.chain);
-	apm_state_load(state, CurrentMemoryContext, needs, n, e->height);
-	apm_verify_load_profiles(walk, state, e);
-	return state;
+	apm_state_load(walk->state, walk->state_context, needs, n, e->height, e->time_us);
+	apm_verify_load_profiles(walk, e);
+	walk->loaded += n;
+}
+
+/* The verdict on one transaction against what the leaf says; a valid one is entered into the state. */
+static bool
+verify_verdict(ApmWalk *walk, const ApmEntries *e, int i)
+{
+	uint16 rule = apm_contract_evaluate(walk->state, &e->opened[i], e->height, e->time_us);
+
+	if (rule == APM_RULE_UNDECIDED)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not judge a transaction")));
+	if (rule != e->entries[i].rule)
+		return apm_walk_fault(walk, e->height, i, "leaf: the verdict is not the contract's, which is \"%s\"",
+							  rule == APM_RULE_NONE ? "valid" : apm_contract_rule_name(walk->state, rule));
+	if (rule == APM_RULE_NONE)
+		apm_check(apm_contract_apply(walk->state, &e->opened[i], e->height, (uint32) i, e->time_us),
+				  "enter a transaction into the contract's state");
+	return true;
 }
 
 static bool
-verify_verdicts(ApmWalk *walk, const ApmHeader *header, const ApmEntries *e)
+verify_verdicts(ApmWalk *walk, const ApmEntries *e)
 {
-	ApmContractState *state = state_before(walk, e);
-	MemoryContext old = MemoryContextSwitchTo(e->height == 0 ? walk->context : CurrentMemoryContext);
+	bool changed = false;
+	bool good = true;
+	MemoryContext old;
 
-	for (int i = 0; i < e->n; i++)
+	if (e->height > 0)
+		load_needs(walk, e);
+	old = MemoryContextSwitchTo(walk->state_context);
+	for (int i = 0; i < e->n && good; i++)
 	{
-		ApmRule rule;
-
 		if (!e->kept[i])
 			continue;
-		rule = apm_contract_evaluate(state, &e->opened[i], header->height, header->time_us);
-		if (rule == APM_RULE_UNDECIDED)
-			ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not judge a transaction")));
-		if (rule != e->entries[i].rule)
-			return apm_walk_fault(walk, e->height, i,
-								  "leaf: the verdict is not the contract's, which is \"%s\"",
-								  rule == APM_RULE_NONE ? "valid" : apm_rule_name(rule));
-		if (rule == APM_RULE_NONE)
-			apm_check(apm_contract_apply(state, &e->opened[i]),
-					  "enter a transaction into the contract's state");
+		good = verify_verdict(walk, e, i);
+		changed = changed || e->entries[i].kind == APM_KIND_MEMBERSHIP ||
+				  e->entries[i].kind == APM_KIND_CONTRACT;
 	}
 	MemoryContextSwitchTo(old);
-	if (e->height == 0)
-		apm_check(apm_contract_digest(state, &walk->contract), "hash the contract");
-	return true;
+	if (good && changed)
+		apm_verify_digest_contract(walk);
+	return good;
 }
 
 static void
@@ -179,7 +185,7 @@ verify_read_entries(ApmWalk *walk, const ApmHeader *header, const ApmDigest *has
 	ApmEntries e = {0};
 	ApmBlockFault fault;
 
-	if (!read_entries(walk, header, hash, &e))
+	if (!apm_verify_renew_contract(walk, header->height) || !read_entries(walk, header, hash, &e))
 		return false;
 	for (int i = 0; i < e.n; i++)
 	{
@@ -192,7 +198,7 @@ verify_read_entries(ApmWalk *walk, const ApmHeader *header, const ApmDigest *has
 	if (fault != APM_BLOCK_OK)
 		return apm_walk_fault(walk, e.height, -1, "block: rule \"%s\" is broken",
 							  apm_block_fault_name(fault));
-	if (!verify_verdicts(walk, header, &e) || !apm_verify_derived(walk, &e))
+	if (!verify_verdicts(walk, &e) || !apm_verify_derived(walk, &e))
 		return false;
 	count_entries(walk, &e);
 	return true;

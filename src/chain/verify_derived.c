@@ -2,8 +2,8 @@
  * verify_derived.c
  *	  The derived tables against the ledger.
  *
- * A transaction says what row it must have left, so each is looked up with its block.  Two
- * patients or records cannot have left one row, because rows have keys and the contract
+ * A transaction says what rows it must have left, so each is looked up with its block.  Two
+ * transactions cannot have left one row, because rows have keys and the contract
  * refuses seconds; so where the totals agree as well there is no row that nothing made.
  *
  * ledger_patient keeps the newest version of a profile only.  To judge an older change of
@@ -95,8 +95,10 @@ apm_verify_begin_profiles(ApmWalk *walk)
 }
 
 void
-apm_verify_load_profiles(ApmWalk *walk, ApmContractState *state, const ApmEntries *e)
+apm_verify_load_profiles(ApmWalk *walk, const ApmEntries *e)
 {
+	MemoryContext old = MemoryContextSwitchTo(walk->state_context);
+
 	for (int i = 0; i < e->n; i++)
 	{
 		const ApmTransaction *tx = &e->opened[i].tx;
@@ -113,8 +115,9 @@ apm_verify_load_profiles(ApmWalk *walk, ApmContractState *state, const ApmEntrie
 		patient.origin = entry->origin;
 		patient.version = entry->version;
 		patient.profile = entry->profile;
-		apm_check(apm_contract_load_patient(state, tx->u.patient.apid, &patient), "load a patient");
+		apm_check(apm_contract_load_patient(walk->state, tx->u.patient.apid, &patient), "load a patient");
 	}
+	MemoryContextSwitchTo(old);
 }
 
 /* Transactions of one kind that are valid: their places in the block. */
@@ -247,45 +250,30 @@ verify_records(ApmWalk *walk, const ApmEntries *e)
 	return true;
 }
 
+/* Tables that rows are only added to. */
+static bool
+verify_rows(ApmWalk *walk, const ApmEntries *e)
+{
+	ApmContents contents = {
+		.height = e->height, .time_us = e->time_us, .n = e->n, .entries = e->entries, .opened = e->opened};
+
+	for (ApmDerived table = 0; table < APM_DERIVED_TABLES; table++)
+	{
+		int32 missing;
+
+		walk->derived[table] += apm_derived_check(table, &contents, &missing);
+		if (missing >= 0)
+			return apm_walk_fault(walk, e->height, missing,
+								  "%s: a row that the transaction made is missing or altered",
+								  apm_derived_name(table));
+	}
+	return true;
+}
+
 bool
 apm_verify_derived(ApmWalk *walk, const ApmEntries *e)
 {
-	return verify_patients(walk, e) && verify_records(walk, e);
-}
-
-/*
- * The header's contract digest covers members and policies; what it does not cover is that
- * each row's id is that of its key, and heights.
- */
-bool
-apm_verify_members(ApmWalk *walk)
-{
-	static ApmStatement wrong = {
-		.sql = "SELECT FROM ONLY apm.member AS m WHERE m.id <> pg_catalog.sha256(m.spki) OR m.height <> 0"
-			   " OR m.member NOT IN (1, 2) UNION ALL SELECT FROM ONLY apm.policy AS p WHERE p.height <> 0",
-	};
-	static ApmStatement us = {
-		.sql = "SELECT FROM ONLY apm.member AS n, ONLY apm.member AS o"
-			   " WHERE n.id = $1 AND n.member = 1 AND o.id = $2 AND o.member = 2",
-		.nargs = 2,
-		.types = {BYTEAOID, BYTEAOID},
-	};
-	ApmDigest stored;
-	Datum args[2];
-	bool good;
-
-	SPI_connect();
-	args[0] = apm_digest_datum(&walk->identity.node);
-	args[1] = apm_digest_datum(&walk->identity.origin);
-	apm_check(apm_contract_digest(apm_state_new(CurrentMemoryContext, &walk->identity.chain), &stored),
-			  "hash the contract");
-	good = memcmp(&stored, &walk->contract, sizeof(stored)) == 0 && apm_run(&wrong, NULL) == 0;
-	if (!good)
-		(void) apm_walk_fault(walk, 0, -1, "apm.member or apm.policy: not what genesis made");
-	else if (apm_run(&us, args) == 0)
-		good = apm_walk_fault(walk, 0, -1, "apm.chain: it names a node or an origin that is not a member");
-	SPI_finish();
-	return good;
+	return verify_patients(walk, e) && verify_records(walk, e) && verify_rows(walk, e);
 }
 
 bool
@@ -314,16 +302,21 @@ apm_verify_totals(ApmWalk *walk)
 		{"apm.ledger_record", walk->amendments},
 		{"apm.ledger_patient", 0},
 	};
-	bool good = true;
+	const char *more = NULL;
 
 	SPI_connect();
 	apm_run(&get, NULL);
-	for (int i = 0; i < (int) lengthof(totals) && good; i++)
+	for (int i = 0; i < (int) lengthof(totals) && more == NULL; i++)
 	{
 		if (apm_row_int8(0, i + 1) != totals[i].expected)
-			good = apm_walk_fault(walk, -1, -1, "%s: it says more than the ledger's transactions",
-								  totals[i].table);
+			more = totals[i].table;
+	}
+	for (ApmDerived table = 0; table < APM_DERIVED_TABLES && more == NULL; table++)
+	{
+		if (apm_derived_total(table) != walk->derived[table])
+			more = apm_derived_name(table);
 	}
 	SPI_finish();
-	return good;
+	return more == NULL ||
+		   apm_walk_fault(walk, -1, -1, "%s: it says more than the ledger's transactions", more);
 }
