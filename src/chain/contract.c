@@ -65,9 +65,8 @@ judge(ApmContractState *state, MemoryContext context, const ApmOpened *opened, c
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not judge a transaction"),
 						errhint("Memory or the cryptographic library failed; the transaction waits.")));
 	if (rule == APM_RULE_NONE)
-		apm_check(
-			apm_contract_apply(state, opened, place->height, place->position, place->time_us),
-			"enter a transaction into the contract's state");
+		apm_check(apm_contract_apply(state, opened, place->height, place->position, place->time_us),
+				  "enter a transaction into the contract's state");
 	MemoryContextSwitchTo(old);
 
 	out->tid = opened->tid;

@@ -100,13 +100,13 @@ time_bytes(uint64 time_us)
 }
 
 /* The height of the newest block that is not after u.begin; null if there is none. */
-#define BEGIN_HEIGHT                                                                              \
+#define BEGIN_HEIGHT                                                                                    \
 	"(SELECT b.height FROM ONLY apm.block AS b WHERE pg_catalog.substring(b.header, 175, 8) <= u.begin" \
 	" ORDER BY pg_catalog.substring(b.header, 175, 8) DESC, b.height DESC LIMIT 1)"
 
 /* $1 are subjects, $2 begins of windows, $3 is the height of the block in making, $4 an actor's counter. */
-#define COUNT_EACH(count)                               \
-	"SELECT u.ordinality::pg_catalog.int4, " count      \
+#define COUNT_EACH(count)                          \
+	"SELECT u.ordinality::pg_catalog.int4, " count \
 	" FROM unnest($1, $2) WITH ORDINALITY AS u (subject, begin, ordinality)"
 
 /* What an actor's counter stood at after the last block of which that is true. */
@@ -115,9 +115,9 @@ time_bytes(uint64 time_us)
 	" AND c.actor = u.subject AND " condition " ORDER BY c.height DESC LIMIT 1), 0)"
 
 /* A patient's rows of which that is true. */
-#define ROWS_WHERE(table, condition)                                                     \
-	"(SELECT pg_catalog.count(*) FROM ONLY " table " AS l WHERE l.apid = u.subject AND " \
-	condition " AND l.height < $3 AND l.height > coalesce(" BEGIN_HEIGHT ", -1))"
+#define ROWS_WHERE(table, condition)                                                               \
+	"(SELECT pg_catalog.count(*) FROM ONLY " table " AS l WHERE l.apid = u.subject AND " condition \
+	" AND l.height < $3 AND l.height > coalesce(" BEGIN_HEIGHT ", -1))"
 
 /* Counts in windows of one counter, all of which are of actors or all of patients. */
 static void
@@ -131,8 +131,7 @@ count_in(ApmStatement *statement, Window *windows, int n, uint64 height, uint64 
 
 	for (int i = 0; i < n; i++)
 	{
-		subjects[i] =
-			of_patient ? windows[i].apid : APM_SLICE(windows[i].need.subject.bytes, APM_STAFF_LEN);
+		subjects[i] = of_patient ? windows[i].apid : APM_SLICE(windows[i].need.subject.bytes, APM_STAFF_LEN);
 		begins[i] = time_bytes(window_begin(&windows[i], time_us));
 	}
 	args[0] = of_patient ? apm_text_array(subjects, n) : apm_bytea_array(subjects, n);
@@ -192,7 +191,8 @@ enter_subject(ApmContractState *state, const Window *windows, int n, uint64 time
 											  window_begin(&windows[i], time_us), total - windows[i].counted),
 					  "load a counter");
 	}
-	apm_check(apm_contract_load_count(state, need->counter, &need->subject, time_us, total), "load a counter");
+	apm_check(apm_contract_load_count(state, need->counter, &need->subject, time_us, total),
+			  "load a counter");
 }
 
 void

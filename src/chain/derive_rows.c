@@ -31,7 +31,7 @@ typedef struct Table
 } Table;
 
 #define ROWS(arrays, columns) " FROM unnest(" arrays ") WITH ORDINALITY AS u (" columns ", ordinality)"
-#define MISSING(rows, table, condition)                                                                    \
+#define MISSING(rows, table, condition)                                                                     \
 	"SELECT u.ordinality::pg_catalog.int4" rows " LEFT JOIN LATERAL (SELECT true AS there FROM ONLY " table \
 	" AS l WHERE " condition " LIMIT 1) AS s ON true WHERE s.there IS NULL ORDER BY u.ordinality LIMIT 1"
 #define TOTAL(table) "SELECT pg_catalog.count(*) FROM ONLY " table
@@ -166,7 +166,7 @@ query_rows(const ApmContents *block, Datum *args, int32 **places)
 }
 
 #define QUERY_ROWS ROWS("$2, $3, $4, $5, $6, $7, $8", "position, tid, apid, scope, rule, actor, acting")
-#define QUERY_ARGS                                                                                     \
+#define QUERY_ARGS                                                                 \
 	.nargs = 8, .types = {INT8OID,		INT4ARRAYOID, UUIDARRAYOID,	 TEXTARRAYOID, \
 						  INT2ARRAYOID, INT2ARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID}
 
@@ -221,12 +221,13 @@ consent_rows(const ApmContents *block, Datum *args, int32 **places)
 
 /* A Tid of zeros stands for none. */
 #define REVIEWED "nullif(u.reviewed, '00000000-0000-0000-0000-000000000000'::pg_catalog.uuid)"
-#define CONSENT_ROWS                               \
+#define CONSENT_ROWS                                 \
 	ROWS("$2, $3, $4, $5, $6, $7, $8, $9, $10, $11", \
 		 "position, tid, apid, action, grantee, purpose, until_us, reviewed, finding, actor")
-#define CONSENT_ARGS                                                                                 \
-	.nargs = 11, .types = {INT8OID,		 INT4ARRAYOID, UUIDARRAYOID, TEXTARRAYOID, INT2ARRAYOID, BYTEAARRAYOID, \
-						   INT2ARRAYOID, INT8ARRAYOID, UUIDARRAYOID, INT2ARRAYOID, BYTEAARRAYOID}
+#define CONSENT_ARGS                                                                               \
+	.nargs = 11,                                                                                   \
+	.types = {INT8OID,		INT4ARRAYOID, UUIDARRAYOID, TEXTARRAYOID, INT2ARRAYOID, BYTEAARRAYOID, \
+			  INT2ARRAYOID, INT8ARRAYOID, UUIDARRAYOID, INT2ARRAYOID, BYTEAARRAYOID}
 
 static int
 export_rows(const ApmContents *block, Datum *args, int32 **places)
@@ -272,7 +273,7 @@ export_rows(const ApmContents *block, Datum *args, int32 **places)
 
 #define EXPORT_ROWS \
 	ROWS("$2, $3, $4, $5, $6, $7, $8, $9", "position, tid, study, release, parameters, rows, digest, actor")
-#define EXPORT_ARGS                                                                             \
+#define EXPORT_ARGS                                                                                \
 	.nargs = 9, .types = {INT8OID,		 INT4ARRAYOID, UUIDARRAYOID,  BYTEAARRAYOID, INT4ARRAYOID, \
 						  BYTEAARRAYOID, INT8ARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID}
 
@@ -353,8 +354,8 @@ count_rows(const ApmContents *block, Datum *args, int32 **places)
 
 #define COUNT_ROWS ROWS("$2, $3, $4", "counter, actor, moved")
 #define COUNT_ARGS .nargs = 4, .types = {INT8OID, INT2ARRAYOID, BYTEAARRAYOID, INT8ARRAYOID}
-#define COUNT_TOTAL                                                                                           \
-	"u.moved + coalesce((SELECT e.total FROM ONLY apm.ledger_count AS e WHERE e.counter = u.counter"          \
+#define COUNT_TOTAL                                                                                  \
+	"u.moved + coalesce((SELECT e.total FROM ONLY apm.ledger_count AS e WHERE e.counter = u.counter" \
 	" AND e.actor = u.actor AND e.height < $1 ORDER BY e.height DESC LIMIT 1), 0)"
 
 static Table tables[] = {
@@ -377,8 +378,7 @@ static Table tables[] = {
 			.rows = token_rows,
 			.add = {.sql = "INSERT INTO apm.ledger_token (token, rid) SELECT u.token, u.rid" TOKEN_ROWS,
 					TOKEN_ARGS},
-			.missing = {.sql = MISSING(TOKEN_ROWS, "apm.ledger_token",
-									   "l.token = u.token AND l.rid = u.rid"),
+			.missing = {.sql = MISSING(TOKEN_ROWS, "apm.ledger_token", "l.token = u.token AND l.rid = u.rid"),
 						TOKEN_ARGS},
 			.total = {.sql = TOTAL("apm.ledger_token")},
 		},
@@ -386,13 +386,16 @@ static Table tables[] = {
 		{
 			.name = "apm.ledger_query",
 			.rows = query_rows,
-			.add = {.sql = "INSERT INTO apm.ledger_query (tid, apid, scope, rule, actor, acting, height, position)"
-						   " SELECT u.tid, u.apid, u.scope, u.rule, u.actor, u.acting, $1, u.position" QUERY_ROWS,
-					QUERY_ARGS},
-			.missing = {.sql = MISSING(QUERY_ROWS, "apm.ledger_query",
-									   "l.tid = u.tid AND l.apid IS NOT DISTINCT FROM u.apid AND l.scope = u.scope"
-									   " AND l.rule = u.rule AND l.actor = u.actor AND l.acting = u.acting"
-									   " AND l.height = $1 AND l.position = u.position"),
+			.add =
+				{.sql =
+					 "INSERT INTO apm.ledger_query (tid, apid, scope, rule, actor, acting, height, position)"
+					 " SELECT u.tid, u.apid, u.scope, u.rule, u.actor, u.acting, $1, u.position" QUERY_ROWS,
+				 QUERY_ARGS},
+			.missing = {.sql = MISSING(
+							QUERY_ROWS, "apm.ledger_query",
+							"l.tid = u.tid AND l.apid IS NOT DISTINCT FROM u.apid AND l.scope = u.scope"
+							" AND l.rule = u.rule AND l.actor = u.actor AND l.acting = u.acting"
+							" AND l.height = $1 AND l.position = u.position"),
 						QUERY_ARGS},
 			.total = {.sql = TOTAL("apm.ledger_query")},
 		},
@@ -400,16 +403,19 @@ static Table tables[] = {
 		{
 			.name = "apm.ledger_consent",
 			.rows = consent_rows,
-			.add = {.sql = "INSERT INTO apm.ledger_consent (height, position, tid, apid, action, grantee, purpose,"
-						   " until_us, reviewed, finding, actor)"
-						   " SELECT $1, u.position, u.tid, u.apid, u.action, u.grantee, u.purpose, u.until_us, " REVIEWED
-						   ", u.finding, u.actor" CONSENT_ROWS,
-					CONSENT_ARGS},
-			.missing = {.sql = MISSING(CONSENT_ROWS, "apm.ledger_consent",
-									   "l.height = $1 AND l.position = u.position AND l.tid = u.tid AND l.apid = u.apid"
-									   " AND l.action = u.action AND l.grantee = u.grantee AND l.purpose = u.purpose"
-									   " AND l.until_us = u.until_us AND l.reviewed IS NOT DISTINCT FROM " REVIEWED
-									   " AND l.finding = u.finding AND l.actor = u.actor"),
+			.add =
+				{.sql =
+					 "INSERT INTO apm.ledger_consent (height, position, tid, apid, action, grantee, purpose,"
+					 " until_us, reviewed, finding, actor)"
+					 " SELECT $1, u.position, u.tid, u.apid, u.action, u.grantee, u.purpose, u.until_us, " REVIEWED
+					 ", u.finding, u.actor" CONSENT_ROWS,
+				 CONSENT_ARGS},
+			.missing = {.sql = MISSING(
+							CONSENT_ROWS, "apm.ledger_consent",
+							"l.height = $1 AND l.position = u.position AND l.tid = u.tid AND l.apid = u.apid"
+							" AND l.action = u.action AND l.grantee = u.grantee AND l.purpose = u.purpose"
+							" AND l.until_us = u.until_us AND l.reviewed IS NOT DISTINCT FROM " REVIEWED
+							" AND l.finding = u.finding AND l.actor = u.actor"),
 						CONSENT_ARGS},
 			.total = {.sql = TOTAL("apm.ledger_consent")},
 		},
@@ -417,14 +423,16 @@ static Table tables[] = {
 		{
 			.name = "apm.ledger_export",
 			.rows = export_rows,
-			.add = {.sql = "INSERT INTO apm.ledger_export (study, release, tid, parameters, rows, digest, actor,"
-						   " height, position) SELECT u.study, u.release, u.tid, u.parameters, u.rows, u.digest,"
-						   " u.actor, $1, u.position" EXPORT_ROWS,
+			.add = {.sql =
+						"INSERT INTO apm.ledger_export (study, release, tid, parameters, rows, digest, actor,"
+						" height, position) SELECT u.study, u.release, u.tid, u.parameters, u.rows, u.digest,"
+						" u.actor, $1, u.position" EXPORT_ROWS,
 					EXPORT_ARGS},
-			.missing = {.sql = MISSING(EXPORT_ROWS, "apm.ledger_export",
-									   "l.study = u.study AND l.release = u.release AND l.tid = u.tid"
-									   " AND l.parameters = u.parameters AND l.rows = u.rows AND l.digest = u.digest"
-									   " AND l.actor = u.actor AND l.height = $1 AND l.position = u.position"),
+			.missing = {.sql = MISSING(
+							EXPORT_ROWS, "apm.ledger_export",
+							"l.study = u.study AND l.release = u.release AND l.tid = u.tid"
+							" AND l.parameters = u.parameters AND l.rows = u.rows AND l.digest = u.digest"
+							" AND l.actor = u.actor AND l.height = $1 AND l.position = u.position"),
 						EXPORT_ARGS},
 			.total = {.sql = TOTAL("apm.ledger_export")},
 		},

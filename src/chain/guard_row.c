@@ -198,7 +198,8 @@ static bool
 has_constitution(void)
 {
 	static ApmStatement get = {
-		.sql = "SELECT WHERE EXISTS (SELECT FROM ONLY apm.member) AND EXISTS (SELECT FROM ONLY apm.contract_item)",
+		.sql =
+			"SELECT WHERE EXISTS (SELECT FROM ONLY apm.member) AND EXISTS (SELECT FROM ONLY apm.contract_item)",
 	};
 
 	return apm_run(&get, NULL) > 0;

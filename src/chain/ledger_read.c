@@ -152,9 +152,10 @@ token_array(const ApmTokens *tokens)
 }
 
 /* Has a record all tokens of that array? */
-#define HAS_TOKENS(tokens, rid)                                                    \
-	"NOT EXISTS (SELECT FROM pg_catalog.unnest(" tokens ") AS w (token)"           \
-	" WHERE NOT EXISTS (SELECT FROM ONLY apm.ledger_token AS h WHERE h.token = w.token AND h.rid = " rid "))"
+#define HAS_TOKENS(tokens, rid)                                                                          \
+	"NOT EXISTS (SELECT FROM pg_catalog.unnest(" tokens ") AS w (token)"                                 \
+	" WHERE NOT EXISTS (SELECT FROM ONLY apm.ledger_token AS h WHERE h.token = w.token AND h.rid = " rid \
+	"))"
 
 /*
  * Goes through the records of the rarest token: counting each up to a thousand tells the rare

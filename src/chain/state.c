@@ -68,7 +68,8 @@ apm_state_load_items(ApmContractState *state, MemoryContext context, uint64 from
 		apm_reader_init(&reader, apm_row_bytea(row, 1));
 		apm_item_get(&reader, &item);
 		if (!apm_reader_done(&reader))
-			ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored item of the contract cannot be read")));
+			ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+							errmsg("a stored item of the contract cannot be read")));
 		apm_check(apm_contract_load_item(state, &item, (uint64) apm_row_int8(row, 2)),
 				  "load an item of the contract");
 	}
@@ -217,7 +218,8 @@ load_consents(ApmContractState *state, MemoryContext context, const ApmSlice *ap
 		};
 
 		if (grantee.len != APM_STAFF_LEN)
-			ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored grantee has the wrong length")));
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored grantee has the wrong length")));
 		apm_check(apm_contract_load_consent(state, apm_row_text(row, 1), grantee.data,
 											(uint16) apm_row_int2(row, 3), &consent),
 				  "load a consent");
@@ -231,7 +233,8 @@ copy_staff(uint64 row, int column, uint8 out[APM_STAFF_LEN])
 	ApmSlice staff = apm_row_bytea(row, column);
 
 	if (staff.len != APM_STAFF_LEN)
-		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored staff pseudonym has the wrong length")));
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored staff pseudonym has the wrong length")));
 	memcpy(out, staff.data, APM_STAFF_LEN);
 }
 

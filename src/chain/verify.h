@@ -45,10 +45,8 @@ typedef struct ApmWalk
 	ApmSlice tip_frontier;
 	int64 from;
 	int64 to;
-	int64 at;				   /* the height in hand */
-	MemoryContext state_context;
-	ApmContractState *state; /* as of before the block in hand, with what was loaded for blocks on the way */
-	int64 loaded;			 /* for so many transactions */
+	int64 at;				 /* the height in hand */
+	ApmContractState *state; /* as of before the block in hand */
 	ApmDigest contract;		 /* digest of the state's contract */
 	int64 *changes;			 /* heights before from at which the contract changed, ascending */
 	int nchanges;
@@ -89,8 +87,6 @@ typedef struct ApmEntries
 extern void apm_verify_begin_contract(ApmWalk *walk);
 /* Enters what a block before walk->from changed in the contract. */
 extern bool apm_verify_pass_contract(ApmWalk *walk, const ApmHeader *header);
-/* Drops what was loaded into walk->state for earlier blocks, if it is much.  False after a fault. */
-extern bool apm_verify_renew_contract(ApmWalk *walk, uint64 height);
 /* walk->contract from walk->state. */
 extern void apm_verify_digest_contract(ApmWalk *walk);
 

@@ -96,21 +96,23 @@ verify_leaf(ApmWalk *walk, const ApmEntries *e, int i)
 	return true;
 }
 
-/* Into walk->state what the ledger says about the needs of the block's transactions. */
+/* Into walk->state what the ledger says about the needs of the block's transactions, and no more. */
 static void
 load_needs(ApmWalk *walk, const ApmEntries *e)
 {
 	ApmNeeds *needs = palloc_array(ApmNeeds, e->n);
+	MemoryContext old = MemoryContextSwitchTo(walk->context);
 	int n = 0;
 
+	apm_check(apm_contract_forget(walk->state), "forget an earlier block");
+	MemoryContextSwitchTo(old);
 	for (int i = 0; i < e->n; i++)
 	{
 		if (e->kept[i])
 			apm_check(apm_contract_needs(walk->state, &e->opened[i], &needs[n++]), "look at a transaction");
 	}
-	apm_state_load(walk->state, walk->state_context, needs, n, e->height, e->time_us);
+	apm_state_load(walk->state, walk->context, needs, n, e->height, e->time_us);
 	apm_verify_load_profiles(walk, e);
-	walk->loaded += n;
 }
 
 /* The verdict on one transaction against what the leaf says; a valid one is entered into the state. */
@@ -139,14 +141,14 @@ verify_verdicts(ApmWalk *walk, const ApmEntries *e)
 
 	if (e->height > 0)
 		load_needs(walk, e);
-	old = MemoryContextSwitchTo(walk->state_context);
+	old = MemoryContextSwitchTo(walk->context);
 	for (int i = 0; i < e->n && good; i++)
 	{
 		if (!e->kept[i])
 			continue;
 		good = verify_verdict(walk, e, i);
-		changed = changed || e->entries[i].kind == APM_KIND_MEMBERSHIP ||
-				  e->entries[i].kind == APM_KIND_CONTRACT;
+		changed =
+			changed || e->entries[i].kind == APM_KIND_MEMBERSHIP || e->entries[i].kind == APM_KIND_CONTRACT;
 	}
 	MemoryContextSwitchTo(old);
 	if (good && changed)
@@ -185,7 +187,7 @@ verify_read_entries(ApmWalk *walk, const ApmHeader *header, const ApmDigest *has
 	ApmEntries e = {0};
 	ApmBlockFault fault;
 
-	if (!apm_verify_renew_contract(walk, header->height) || !read_entries(walk, header, hash, &e))
+	if (!read_entries(walk, header, hash, &e))
 		return false;
 	for (int i = 0; i < e.n; i++)
 	{

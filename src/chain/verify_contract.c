@@ -8,32 +8,21 @@
  * are looked into by their transactions, those before them by the rows of apm.contract_item, which
  * the digests prove.
  *
- * Blocks that are looked into also load into that state what their transactions need.  It is
- * loaded again where it is needed again, so nothing old is ever relied upon, but it takes room;
- * from time to time the state is made anew with the contract alone.
+ * For a block that is looked into the state also takes what its transactions need, and forgets
+ * it with the next one.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type_d.h"
-#include "utils/memutils.h"
 
 #include "apm_errors.h"
 #include "apm_sql.h"
 #include "chain/verify.h"
 
-/* Transactions whose needs may come together in the state. */
-#define RENEW_AFTER 16384
-
 void
 apm_verify_digest_contract(ApmWalk *walk)
 {
 	apm_check(apm_contract_digest(walk->state, &walk->contract), "hash the contract");
-}
-
-static MemoryContext
-new_context(ApmWalk *walk)
-{
-	return AllocSetContextCreate(walk->context, "apm contract of a walk", ALLOCSET_DEFAULT_SIZES);
 }
 
 /* The heights before walk->from at which the contract changed. */
@@ -61,8 +50,7 @@ find_changes(ApmWalk *walk)
 void
 apm_verify_begin_contract(ApmWalk *walk)
 {
-	walk->state_context = new_context(walk);
-	walk->state = apm_state_empty(walk->state_context, &walk->identity.chain);
+	walk->state = apm_state_empty(walk->context, &walk->identity.chain);
 	find_changes(walk);
 }
 
@@ -92,28 +80,12 @@ apm_verify_pass_contract(ApmWalk *walk, const ApmHeader *header)
 	good = have_time(header);
 	if (good)
 	{
-		apm_state_load_items(walk->state, walk->state_context, header->height, header->height + 1);
+		apm_state_load_items(walk->state, walk->context, header->height, header->height + 1);
 		apm_verify_digest_contract(walk);
 	}
 	SPI_finish();
-	return good || apm_walk_fault(walk, header->height, -1, "apm.contract_item: the time is not that of the block");
-}
-
-bool
-apm_verify_renew_contract(ApmWalk *walk, uint64 height)
-{
-	ApmDigest before = walk->contract;
-	MemoryContext old = walk->state_context;
-
-	if (walk->loaded < RENEW_AFTER)
-		return true;
-	walk->state_context = new_context(walk);
-	walk->state = apm_state_new(walk->state_context, &walk->identity.chain, height);
-	walk->loaded = 0;
-	MemoryContextDelete(old);
-	apm_verify_digest_contract(walk);
-	return memcmp(&before, &walk->contract, sizeof(before)) == 0 ||
-		   apm_walk_fault(walk, height, -1, "apm.contract_item: not what the blocks before made");
+	return good ||
+		   apm_walk_fault(walk, header->height, -1, "apm.contract_item: the time is not that of the block");
 }
 
 /*

@@ -97,7 +97,7 @@ apm_verify_begin_profiles(ApmWalk *walk)
 void
 apm_verify_load_profiles(ApmWalk *walk, const ApmEntries *e)
 {
-	MemoryContext old = MemoryContextSwitchTo(walk->state_context);
+	MemoryContext old = MemoryContextSwitchTo(walk->context);
 
 	for (int i = 0; i < e->n; i++)
 	{

@@ -28,16 +28,24 @@
 #define EMERGENCY_NOT_WITHDRAWN 1
 #define FETCH_CAP_DEFAULT 1000
 
+/* Members. */
 static ApmStatus
-init_maps(ApmContractState *s)
+init_members(ApmContractState *s)
+{
+	ApmStatus status = apm_map_init(&s->origins, sizeof(ApmEcKey *));
+
+	return status == APM_OK ? apm_map_init(&s->nodes, sizeof(ApmEcKey *)) : status;
+}
+
+/* What the ledger says about single patients, records, queries, actors. */
+static ApmStatus
+init_subjects(ApmContractState *s)
 {
 	const struct
 	{
 		ApmMap *map;
 		size_t value_size;
 	} maps[] = {
-		{&s->origins, sizeof(ApmEcKey *)},
-		{&s->nodes, sizeof(ApmEcKey *)},
 		{&s->patients, sizeof(ApmPatientState)},
 		{&s->records, sizeof(ApmRecordState)},
 		{&s->tids, 0},
@@ -63,7 +71,9 @@ apm_contract_new(const ApmDigest *chain, ApmContractState **out)
 	if (s == NULL)
 		return APM_ERR_MEMORY;
 	s->chain = *chain;
-	status = init_maps(s);
+	status = init_members(s);
+	if (status == APM_OK)
+		status = init_subjects(s);
 	if (status != APM_OK)
 	{
 		apm_contract_free(s);
@@ -97,13 +107,9 @@ free_words(ApmMap *map)
 	apm_map_free(map);
 }
 
-void
-apm_contract_free(ApmContractState *s)
+static void
+free_subjects(ApmContractState *s)
 {
-	if (s == NULL)
-		return;
-	free_members(&s->origins);
-	free_members(&s->nodes);
 	free_words(&s->words);
 	apm_map_free(&s->patients);
 	apm_map_free(&s->records);
@@ -112,8 +118,25 @@ apm_contract_free(ApmContractState *s)
 	apm_map_free(&s->studies);
 	for (int counter = 1; counter <= APM_COUNTERS; counter++)
 		apm_tally_free(&s->tallies[counter]);
+}
+
+void
+apm_contract_free(ApmContractState *s)
+{
+	if (s == NULL)
+		return;
+	free_members(&s->origins);
+	free_members(&s->nodes);
+	free_subjects(s);
 	apm_inforce_free(&s->items);
 	apm_core_free(s);
+}
+
+ApmStatus
+apm_contract_forget(ApmContractState *s)
+{
+	free_subjects(s);
+	return init_subjects(s);
 }
 
 /* The key of a map for a name of 16 bytes: a UUID, a study. */
