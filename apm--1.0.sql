@@ -131,18 +131,23 @@ CREATE TABLE apm.submission (
 	submitted_at timestamptz NOT NULL,
 	queued_at timestamptz
 );
-COMMENT ON TABLE apm.submission IS 'every acknowledged Rid with a keyed fingerprint of its content; tid and queued_at are null while it waits for its patient';
+COMMENT ON TABLE apm.submission IS 'every acknowledged Rid with a keyed fingerprint of its content; tid and queued_at are null while it waits in apm.waiting';
 
--- From a sensor, before the patient is registered: sealed for the APM.
+-- From a sensor: sealed for the APM.  It is new until reception has looked for its patient.
 CREATE TABLE apm.waiting (
+	id bigint GENERATED ALWAYS AS IDENTITY,
 	rid uuid CONSTRAINT waiting_pkey PRIMARY KEY,
 	index_key bytea NOT NULL,
 	sealed bytea NOT NULL,
-	reason text NOT NULL CONSTRAINT waiting_reason CHECK (reason IN ('patient', 'identity')),
+	reason text NOT NULL
+		CONSTRAINT waiting_reason CHECK (reason IN ('new', 'patient', 'identity', 'failed')),
 	since timestamptz NOT NULL
 );
-CREATE INDEX waiting_index_key ON apm.waiting (index_key, rid);
-COMMENT ON TABLE apm.waiting IS 'records that wait, sealed, until their patient is registered';
+CREATE INDEX waiting_new_idx ON apm.waiting (id) WHERE reason = 'new';
+-- Not for new rows: what a sensor writes must not depend on whose record it is.
+CREATE INDEX waiting_later_idx ON apm.waiting (index_key) WHERE reason <> 'new';
+ALTER TABLE apm.waiting ALTER COLUMN sealed SET STORAGE EXTERNAL;
+COMMENT ON TABLE apm.waiting IS 'records of sensors that wait, sealed, for reception or for their patient';
 
 CREATE TABLE apm.queue (
 	id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT queue_pkey PRIMARY KEY,
@@ -439,7 +444,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
 	apm.cloud_target, apm.cloud_record
 	TO apm_worker;
 -- how many may have come since the last count
-GRANT SELECT ON SEQUENCE apm.queue_id_seq, apm.outbox_id_seq TO apm_worker;
+GRANT SELECT ON SEQUENCE apm.queue_id_seq, apm.outbox_id_seq, apm.waiting_id_seq TO apm_worker;
 
 -- verdict and candidate belong to a block in making, load_notice to this database alone.
 SELECT pg_catalog.pg_extension_config_dump('apm.attribute', 'WHERE NOT builtin');
@@ -448,7 +453,8 @@ DECLARE
 	wanted pg_catalog.text;
 BEGIN
 	FOREACH wanted IN ARRAY ARRAY['apm.patient', 'apm.profile', 'apm.last_value', 'apm.note', 'apm.staff',
-		'apm.submission', 'apm.waiting', 'apm.queue', 'apm.queue_id_seq', 'apm.quarantine', 'apm.quarantine_id_seq', 'apm.chain',
+		'apm.submission', 'apm.waiting', 'apm.waiting_id_seq', 'apm.queue', 'apm.queue_id_seq',
+		'apm.quarantine', 'apm.quarantine_id_seq', 'apm.chain',
 		'apm.pool', 'apm.pool_seq_seq', 'apm.block', 'apm.leaf', 'apm.body', 'apm.tip', 'apm.member',
 		'apm.contract_item', 'apm.ledger_patient', 'apm.ledger_record', 'apm.ledger_token', 'apm.ledger_query',
 		'apm.ledger_consent', 'apm.ledger_export', 'apm.ledger_count', 'apm.final_queue', 'apm.final_queue_id_seq',
@@ -505,13 +511,19 @@ REVOKE ALL ON FUNCTION @extschema@.apm_run_cloud_sync() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.apm_run_cloud_sync() TO apm_admin;
 COMMENT ON FUNCTION @extschema@.apm_run_cloud_sync() IS 'does once what the cloud worker does: outbox to cloud';
 
--- Three rows for this database and for each other that has workers.  refusal is null when the node mines and serves.
+CREATE FUNCTION @extschema@.apm_run_reception() RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_run_reception';
+REVOKE ALL ON FUNCTION @extschema@.apm_run_reception() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_run_reception() TO apm_admin;
+COMMENT ON FUNCTION @extschema@.apm_run_reception() IS 'does once what reception does: what sensors submitted to the queue';
+
+-- A row a worker for this database and for each other that has workers.  refusal is null when the node mines and serves.
 CREATE FUNCTION @extschema@.apm_worker_status(
 	OUT database name, OUT worker text, OUT pid integer, OUT state text, OUT activity text,
 	OUT last_turn timestamptz, OUT turns bigint, OUT errors bigint,
 	OUT last_error_code text, OUT last_error text, OUT last_error_at timestamptz, OUT refusal text)
 	RETURNS SETOF record
-	LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 3 AS 'MODULE_PATHNAME', 'apm_worker_status';
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 4 AS 'MODULE_PATHNAME', 'apm_worker_status';
 REVOKE ALL ON FUNCTION @extschema@.apm_worker_status() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.apm_worker_status() TO apm_admin, apm_auditor;
 COMMENT ON FUNCTION @extschema@.apm_worker_status() IS 'state of the background workers, their last turn and last error, and why the node refuses';
@@ -662,8 +674,10 @@ BEGIN ATOMIC
 	), passed (place, station, at, detail) AS (
 		SELECT 1, 'submitted', r.submitted_at, NULL::text FROM record AS r
 		UNION ALL
-		SELECT 2, 'waiting', w.since, CASE w.reason WHEN 'patient' THEN 'for the patient to be registered'
-				ELSE 'for the identity to be settled' END
+		SELECT 2, 'waiting', w.since, CASE w.reason WHEN 'new' THEN 'for reception'
+				WHEN 'patient' THEN 'for the patient to be registered'
+				WHEN 'identity' THEN 'for the identity to be settled'
+				ELSE 'cannot be opened or handled' END
 			FROM apm.waiting AS w WHERE w.rid = apm_trace.rid
 		UNION ALL
 		SELECT 3, 'queued', r.queued_at, CASE WHEN q.not_before IS NULL THEN NULL
@@ -989,7 +1003,7 @@ COMMENT ON VIEW apm.export_release IS 'datasets that were given out: study, numb
 REVOKE ALL ON apm.export_release FROM PUBLIC;
 GRANT SELECT ON apm.export_release TO apm_admin, apm_auditor, apm_researcher;
 
--- A worker's input is what waits for it: queue, pool or outbox.
+-- A worker's input is what waits for it: waiting (what is new there), queue, pool or outbox.
 CREATE VIEW apm.status AS
 	SELECT w.worker, w.pid, w.state, w.activity, w.last_turn, w.turns, w.errors,
 		w.last_error_code, w.last_error, w.last_error_at,
@@ -1007,6 +1021,8 @@ CREATE VIEW apm.status AS
 			SELECT 'apm miner', 'pool', count(*), min(p.received_at) FROM ONLY apm.pool AS p
 			UNION ALL
 			SELECT 'apm cloud', 'outbox', count(*), min(o.queued_at) FROM ONLY apm.outbox AS o
+			UNION ALL
+			SELECT 'apm reception', 'waiting', count(*), min(w.since) FROM ONLY apm.waiting AS w WHERE w.reason = 'new'
 		) AS q ON q.worker = w.worker
 		LEFT JOIN ONLY apm.tip AS t ON true
 		LEFT JOIN apm.block_info AS i ON i.height = t.height AND i.hash = encode(t.hash, 'hex')

@@ -5,7 +5,8 @@ CREATE PROCEDURE regress_settle() LANGUAGE plpgsql AS $$
 BEGIN
 	FOR i IN 1 .. 3000 LOOP
 		COMMIT;
-		IF NOT EXISTS (SELECT FROM apm.queue WHERE not_before IS NULL OR not_before < now() + interval '1 hour')
+		IF NOT EXISTS (SELECT FROM apm.waiting WHERE reason = 'new')
+			AND NOT EXISTS (SELECT FROM apm.queue WHERE not_before IS NULL OR not_before < now() + interval '1 hour')
 			AND NOT EXISTS (SELECT FROM apm.pool) AND NOT EXISTS (SELECT FROM apm.final_queue) THEN
 			RETURN;
 		END IF;
@@ -154,18 +155,20 @@ SELECT regress_fails($$ SELECT apm_submit('r1', '{"pulse": 0}', '01890000-0000-7
 SELECT regress_fails($$ SELECT apm_submit('s1', '{"Firstname": []}') $$) = regress_fails($$ SELECT apm_submit('r1', '{"Firstname": []}') $$) AS alike;
 SELECT regress_fails($$ SELECT * FROM apm_fetch('r1') $$);
 RESET ROLE;
+CALL regress_settle();
 SELECT reason, count(*) FROM apm.waiting GROUP BY reason ORDER BY reason;
 SELECT count(*) AS waits FROM apm.submission WHERE tid IS NULL;
 -- what waits for the registration goes with it, what is another's name goes on waiting
 SET ROLE regress_apm_registrar;
 SELECT apm_register_patient('s1', '{"Firstname": "Right"}');
 RESET ROLE;
+CALL regress_settle();
 SELECT reason, count(*) FROM apm.waiting GROUP BY reason ORDER BY reason;
 SET ROLE regress_apm_registrar;
 SELECT apm_update_patient('r1', '{"Firstname": "Wrong", "Lastname": "Ali"}');
 RESET ROLE;
-SELECT reason, count(*) FROM apm.waiting GROUP BY reason ORDER BY reason;
 CALL regress_settle();
+SELECT reason, count(*) FROM apm.waiting GROUP BY reason ORDER BY reason;
 SET ROLE regress_apm_doctor;
 SELECT record ->> 'pulse' AS pulse, record ->> 'Firstname' AS name FROM apm_fetch('s1') ORDER BY 1;
 SELECT record ->> 'pulse' AS pulse, record ->> 'Firstname' AS name FROM apm_fetch('r1') WHERE record ? 'pulse' ORDER BY 1;

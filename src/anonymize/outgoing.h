@@ -30,7 +30,7 @@ typedef struct ApmOutgoing
 	ApmOutgoingItem *items;
 } ApmOutgoing;
 
-/* Raises AP011 where there is no chain yet. */
+/* Raises AP011 where there is no chain yet.  who may be NULL if every transaction brings its actor and time. */
 extern void apm_outgoing_start(ApmOutgoing *out, const ApmActing *who);
 
 /*

@@ -16,6 +16,9 @@
 #define APM_PID_MAX 1024			  /* bytes of UTF-8 */
 #define APM_PROFILE_MAX (1024 * 1024) /* bytes of a profile's text */
 
+/* Bytes of a record's text, with the profile's attributes; nonces, tags, lengths and the proof take room beside it. */
+#define APM_RECORD_MAX ((int) APM_PRIMARY_MAX - 64 * 1024)
+
 /* A pid as it is hashed: UTF-8 in NFC. */
 typedef struct ApmPid
 {
@@ -130,31 +133,5 @@ apm_record_flags(const ApmRecord *record)
 
 extern int apm_record_add(ApmOutgoing *out, const ApmPatient *patient, const ApmRecord *record,
 						  const ApmDeclared *declared, ApmTransaction *tx);
-
-/*
- * A lock on a patient's registration state, until the end of the transaction: shared by
- * whoever puts a record to wait, exclusive for whoever registers or changes the patient, so that
- * neither overlooks the other.
- */
-extern void apm_patient_lock(const ApmDigest *index, bool exclusive);
-
-/* Records that wait for their patient. */
-typedef enum ApmWaitReason
-{
-	APM_WAIT_PATIENT,
-	APM_WAIT_IDENTITY
-} ApmWaitReason;
-
-typedef struct ApmWaiting
-{
-	const ApmRecord *record;
-	ApmDigest index;
-	uint64 time_us;
-	ApmWaitReason reason;
-} ApmWaiting;
-
-extern void apm_waiting_put(const ApmActing *who, const ApmWaiting *rows, int n);
-/* Adds to out, and sends, what waits for this patient and fits; the patient's lock is held. */
-extern void apm_waiting_release(const ApmPatient *patient, const ApmDeclared *declared, ApmOutgoing *out);
 
 #endif /* APM_PATIENT_H */

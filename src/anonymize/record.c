@@ -11,9 +11,6 @@
 #include "anonymize/token.h"
 #include "apm_errors.h"
 
-/* room that nonces, tags, lengths and the proof may take beside the text */
-#define OVERHEAD (64 * 1024)
-
 /* Appends the text that is encrypted, and the blind tokens of what is searchable in it. */
 static void
 record_text(const ApmPatient *patient, Jsonb *value, const ApmDeclared *declared, ApmBuf *out,
@@ -36,9 +33,9 @@ record_text(const ApmPatient *patient, Jsonb *value, const ApmDeclared *declared
 		pfree(own.v);
 	}
 	apm_check(apm_buf_status(out), "write a record");
-	if (out->len > APM_PRIMARY_MAX - OVERHEAD)
+	if (out->len > APM_RECORD_MAX)
 		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-						errmsg("the record is larger than %d bytes", (int) (APM_PRIMARY_MAX - OVERHEAD))));
+						errmsg("the record is larger than %d bytes", APM_RECORD_MAX)));
 }
 
 int

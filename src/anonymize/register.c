@@ -16,6 +16,7 @@
 
 #include "anonymize/patient.h"
 #include "anonymize/unicode.h"
+#include "anonymize/waiting.h"
 #include "apm_errors.h"
 #include "apm_loghook.h"
 #include "apm_guc.h"
@@ -165,7 +166,7 @@ apm_patient_register(const ApmPid *pid, const ApmFields *identifying, const ApmF
 	bool hashed;
 	ApmUuid tid;
 
-	apm_patient_lock(&pid->index, true);
+	apm_patient_lock(&pid->index);
 	if (apm_patient_find(&pid->index, p->apid))
 		return false; /* before the dear part */
 
@@ -257,7 +258,7 @@ apm_register_patient(PG_FUNCTION_ARGS)
 						errhint("Profiles are changed with apm_update_patient().")));
 	apm_staff_note(&who);
 	apm_outgoing_send(&out);
-	apm_waiting_release(made, &declared, &out);
+	apm_waiting_release(&pid.index);
 	apm_section_end(&section);
 	PG_RETURN_VOID();
 }
@@ -316,7 +317,7 @@ apm_update_patient(PG_FUNCTION_ARGS)
 	apm_outgoing_start(&out, &who);
 	apm_pid_read(APM_SLICE_OF(PG_GETARG_TEXT_PP(0)), &pid);
 	apm_declared_load(&declared);
-	apm_patient_lock(&pid.index, true);
+	apm_patient_lock(&pid.index);
 	apm_patients_load(&pid.index, 1, &patient);
 	if (patient == NULL)
 		ereport(ERROR, (errcode(ERRCODE_APM_UNKNOWN_PATIENT), errmsg("no such patient is registered"),
@@ -330,7 +331,7 @@ apm_update_patient(PG_FUNCTION_ARGS)
 		read_attributes(PG_GETARG_JSONB_P(2), false, &declared, &patient->attributes);
 	write_next_version(patient, &out);
 	apm_staff_note(&who);
-	apm_waiting_release(patient, &declared, &out);
+	apm_waiting_release(&pid.index);
 	apm_section_end(&section);
 	PG_RETURN_VOID();
 }

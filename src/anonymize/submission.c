@@ -5,15 +5,19 @@
  * Few statements must do for many records, so they are collected in memory and go through
  * each step together: those that were submitted before are found and left out, the patients
  * are looked up, all is encrypted, and only then is anything written: the Rids, which decide
- * between two sessions that submit the same one, what has to wait, and the queue.
+ * between two sessions that submit the same one, and the queue.
+ *
+ * A sensor's records go another way: no patient is looked up, and sealed they wait for
+ * reception (waiting.c).
  */
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+#include "anonymize/known.h"
 #include "anonymize/submission.h"
+#include "anonymize/waiting.h"
 #include "apm_errors.h"
 #include "core/digest.h"
 #include "keys/keyring.h"
@@ -31,7 +35,7 @@ typedef enum Fate
 	FATE_REPEAT, /* was submitted before: nothing to do */
 	FATE_AGAIN,	 /* its Rid was: needs another */
 	FATE_SEND,
-	FATE_WAIT
+	FATE_WAIT /* for reception */
 } Fate;
 
 typedef struct Row
@@ -44,18 +48,10 @@ typedef struct Row
 	ApmDigest fingerprint;
 	Fate fate;
 	ApmFields identifying; /* during a flush */
-	struct Known *known;   /* during a flush */
-	ApmWaitReason reason;  /* of FATE_WAIT */
+	ApmKnown *known;	   /* during a flush */
+	ApmWaiting waiting;	   /* of FATE_WAIT */
 	int place;			   /* in the outgoing transactions; -1: in none */
 } Row;
-
-/* A patient that records of the submission name. */
-typedef struct Known
-{
-	ApmDigest index;	 /* hash key */
-	ApmPatient *patient; /* NULL: not registered */
-	bool locked;
-} Known;
 
 struct ApmSubmission
 {
@@ -74,7 +70,6 @@ typedef struct Flush
 	ApmDeclared declared;
 	ApmOutgoing out;
 	Row **by_rid; /* all rows in order of Rid, then of arrival */
-	HTAB *known;
 } Flush;
 
 ApmSubmission *
@@ -348,48 +343,19 @@ pick_identifying(Flush *flush)
 	}
 }
 
-/* Loads, or loads again, n patients. */
-static void
-load_known(Known **known, int n)
-{
-	ApmDigest *indexes = palloc(sizeof(ApmDigest) * Max(n, 1));
-	ApmPatient **patients = palloc(sizeof(ApmPatient *) * Max(n, 1));
-
-	for (int i = 0; i < n; i++)
-		indexes[i] = known[i]->index;
-	if (n > 0)
-		apm_patients_load(indexes, n, patients);
-	for (int i = 0; i < n; i++)
-		known[i]->patient = patients[i];
-	pfree(indexes);
-	pfree(patients);
-}
-
 static void
 find_patients(Flush *flush)
 {
-	HASHCTL control = {
-		.keysize = sizeof(ApmDigest), .entrysize = sizeof(Known), .hcxt = CurrentMemoryContext};
-	Known **wanted = palloc(sizeof(Known *) * flush->all->n);
-	int n = 0;
+	ApmKnownSet *set = apm_known_new();
 
-	flush->known = hash_create("apm patients", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	for (int i = 0; i < flush->all->n; i++)
 	{
 		Row *row = &flush->all->rows[i];
-		bool found;
 
-		if (row->fate != FATE_OPEN)
-			continue;
-		row->known = hash_search(flush->known, &row->pid.index, HASH_ENTER, &found);
-		if (found)
-			continue;
-		row->known->patient = NULL;
-		row->known->locked = false;
-		wanted[n++] = row->known;
+		if (row->fate == FATE_OPEN)
+			row->known = apm_known_enter(set, &row->pid.index);
 	}
-	load_known(wanted, n);
-	pfree(wanted);
+	apm_known_load_new(set);
 }
 
 /* Registers the patient of a record that carries identifying attributes, as the paper's client does. */
@@ -407,64 +373,35 @@ register_patient(Flush *flush, Row *row)
 	apm_declared_pick(&flush->declared, &fields, APM_CLASS_OTHER, true, &attributes);
 	if (row->source != APM_SOURCE_CLIENT)
 		attributes.n = 0;
-	if (!apm_patient_register(&row->pid, &row->identifying, &attributes, &flush->out, &row->known->patient))
-		load_known(&row->known, 1); /* somebody else did */
-	else
+	if (apm_patient_register(&row->pid, &row->identifying, &attributes, &flush->out, &row->known->patient))
 	{
 		apm_outgoing_send(&flush->out);
-		apm_waiting_release(row->known->patient, &flush->declared, &flush->out);
-	}
-}
-
-/* Sends the row, or says why it must wait. */
-static void
-decide(Flush *flush, Row *row)
-{
-	bool sensor = apm_acting_is_sensor(&flush->all->who);
-
-	if (row->known->patient == NULL && !sensor)
-		register_patient(flush, row);
-	row->fate = FATE_WAIT;
-	row->reason = APM_WAIT_PATIENT;
-	if (row->known->patient == NULL)
+		apm_waiting_release(&row->pid.index);
 		return;
-	row->reason = APM_WAIT_IDENTITY;
-	if (!apm_patient_differs(row->known->patient, &row->identifying))
-		row->fate = FATE_SEND;
-	else if (!sensor)
-		ereport(ERROR, (errcode(ERRCODE_APM_IDENTITY),
-						errmsg("the record's identifying attributes are not the patient's"),
-						errhint("A registrar changes them with apm_update_patient().")));
+	}
+	apm_known_load(&row->known, 1); /* somebody else did */
+	if (row->known->patient == NULL)
+		elog(ERROR, "a patient is registered and not there");
 }
 
-/* Decides all rows; those that would wait once more, under a lock against whoever registers them now. */
+/* Makes sure that each row is its patient's, registering those who are not known and may be. */
 static void
-decide_all(Flush *flush)
+match_all(Flush *flush)
 {
-	ApmSubmission *all = flush->all;
-	Known **again = palloc(sizeof(Known *) * all->n);
-	int n = 0;
-
-	for (int i = 0; i < all->n; i++)
+	for (int i = 0; i < flush->all->n; i++)
 	{
-		Row *row = &all->rows[i];
+		Row *row = &flush->all->rows[i];
 
-		if (row->fate == FATE_OPEN)
-			decide(flush, row);
-		if (row->fate == FATE_WAIT && !row->known->locked)
-		{
-			apm_patient_lock(&row->known->index, false);
-			row->known->locked = true;
-			again[n++] = row->known;
-		}
+		if (row->fate != FATE_OPEN)
+			continue;
+		if (row->known->patient == NULL)
+			register_patient(flush, row);
+		if (apm_patient_differs(row->known->patient, &row->identifying))
+			ereport(ERROR, (errcode(ERRCODE_APM_IDENTITY),
+							errmsg("the record's identifying attributes are not the patient's"),
+							errhint("A registrar changes them with apm_update_patient().")));
+		row->fate = FATE_SEND;
 	}
-	load_known(again, n);
-	for (int i = 0; i < all->n; i++)
-	{
-		if (all->rows[i].fate == FATE_WAIT)
-			decide(flush, &all->rows[i]);
-	}
-	pfree(again);
 }
 
 static void
@@ -479,6 +416,22 @@ encrypt_all(Flush *flush)
 		if (row->fate == FATE_SEND)
 			row->place =
 				apm_record_add(&flush->out, row->known->patient, &row->record, &flush->declared, &tx);
+	}
+}
+
+/* Seals all rows for reception. */
+static void
+seal_all(Flush *flush)
+{
+	for (int i = 0; i < flush->all->n; i++)
+	{
+		Row *row = &flush->all->rows[i];
+
+		CHECK_FOR_INTERRUPTS();
+		if (row->fate != FATE_OPEN)
+			continue;
+		apm_waiting_seal(&flush->all->who, &row->record, &row->pid.index, row->time_us, &row->waiting);
+		row->fate = FATE_WAIT;
 	}
 }
 
@@ -566,22 +519,16 @@ static void
 put_waiting(const Flush *flush)
 {
 	const ApmSubmission *all = flush->all;
-	ApmWaiting *waiting = palloc(sizeof(ApmWaiting) * all->n);
+	const ApmWaiting **waiting = palloc(sizeof(ApmWaiting *) * all->n);
 	int n = 0;
 
 	for (int i = 0; i < all->n; i++)
 	{
-		const Row *row = &all->rows[i];
-
-		if (row->fate != FATE_WAIT)
-			continue;
-		waiting[n].record = &row->record;
-		waiting[n].index = row->pid.index;
-		waiting[n].time_us = row->time_us;
-		waiting[n++].reason = row->reason;
+		if (all->rows[i].fate == FATE_WAIT)
+			waiting[n++] = &all->rows[i].waiting;
 	}
 	if (n > 0)
-		apm_waiting_put(&all->who, waiting, n);
+		apm_waiting_put(waiting, n);
 	pfree(waiting);
 }
 
@@ -599,9 +546,14 @@ flush_rows(ApmSubmission *all)
 	find_repeats(&flush);
 	check_amends(all);
 	pick_identifying(&flush);
-	find_patients(&flush);
-	decide_all(&flush);
-	encrypt_all(&flush);
+	if (apm_acting_is_sensor(&all->who))
+		seal_all(&flush);
+	else
+	{
+		find_patients(&flush);
+		match_all(&flush);
+		encrypt_all(&flush);
+	}
 
 	take_rids(&flush);
 	put_waiting(&flush);

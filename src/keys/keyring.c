@@ -479,6 +479,18 @@ apm_key_have_signer(ApmSigningKey key)
 	return ring->count > 0 && ring->keys[ring->count - 1].has_private;
 }
 
+bool
+apm_key_have_secrets(void)
+{
+	/* the secrets come before the wrapping key */
+	for (int kind = 0; kind <= APM_KIND_OF_WRAPPING; kind++)
+	{
+		if (!have(kind, false))
+			return false;
+	}
+	return true;
+}
+
 int
 apm_key_list(ApmKeyInfo **out)
 {

@@ -194,7 +194,7 @@ apm_gate_write(ApmGateLetter **letters, int n)
 	}
 	PG_CATCH();
 	{
-		sqlstate = apm_rows_fault(turn);
+		sqlstate = apm_turn_blame(turn, apm_blames_row);
 	}
 	PG_END_TRY();
 

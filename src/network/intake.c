@@ -407,7 +407,7 @@ apm_queue_turn(void)
 	}
 	PG_CATCH();
 	{
-		sqlstate = apm_rows_fault(turn);
+		sqlstate = apm_turn_blame(turn, apm_blames_row);
 	}
 	PG_END_TRY();
 	if (sqlstate != 0)

@@ -16,6 +16,9 @@
  */
 extern void apm_queue_put(const ApmUuid *tids, const ApmSlice *sealed, int n);
 
+/* Would it refuse that many?  For who can wait until there is room. */
+extern bool apm_queue_full(int n);
+
 /*
  * The query gate: signed transactions of kind query or export (core/transaction.h) made by the
  * caller's APM.  The network server seals each as QT, writes them together, with their notes, in a

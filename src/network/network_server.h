@@ -52,13 +52,6 @@ extern void apm_gate_discard(void);
 extern void apm_gate_prepare(const ApmEntry *entry, uint64 height, uint32 position);
 extern void apm_gate_send(void);
 
-/*
- * In the PG_CATCH of a turn: the SQLSTATE of an error that one row may have caused, with the
- * transaction undone and the turn's memory context back.  Any other error goes on: it is no reason to
- * blame a row.
- */
-extern int apm_rows_fault(MemoryContext turn);
-
 /* The earlier of two answers of turns. */
 static inline int
 apm_sooner(int a, int b)

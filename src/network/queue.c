@@ -6,65 +6,22 @@
  * This file is the client's side; intake.c is the network server's.
  *
  * A put must be cheap, and must not be lost: it wakes the network server when its
- * transaction commits.  PREPARE TRANSACTION would commit it later, in another process,
- * which knows nothing of the wake-up; so it is refused.
+ * transaction commits.
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-
 #include "apm_depth.h"
 #include "apm_guc.h"
+#include "apm_prepare.h"
 #include "cloud/cloud.h"
 #include "network/network.h"
 #include "worker/worker.h"
 
 #define PUT_BYTES (64 * 1024 * 1024)
 
-/* The outermost transaction level that has put something which is not rolled back; 0: none. */
-static int put_level = 0;
-
-static void
-at_transaction_event(XactEvent event, void *arg)
-{
-	if (event == XACT_EVENT_PRE_PREPARE && put_level > 0)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("cannot prepare a transaction that has submitted records"),
-						errhint("Commit it in one step.")));
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
-		put_level = 0;
-}
-
-static void
-at_subtransaction_event(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
-{
-	int level = GetCurrentTransactionNestLevel();
-
-	if (put_level < level)
-		return;
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		put_level = 0;
-	else if (event == SUBXACT_EVENT_COMMIT_SUB)
-		put_level = level - 1;
-}
-
-static void
-note_put(void)
-{
-	static bool registered = false;
-	int level = GetCurrentTransactionNestLevel();
-
-	if (!registered)
-	{
-		RegisterXactCallback(at_transaction_event, NULL);
-		RegisterSubXactCallback(at_subtransaction_event, NULL);
-		registered = true;
-	}
-	put_level = put_level == 0 ? level : Min(put_level, level);
-}
-
-static void
-check_room(int n)
+/* Would the queue hold more than it may with that many more? */
+static bool
+beyond(int n)
 {
 	static ApmDepth depth = {
 		.newest = {"SELECT last_value FROM apm.queue_id_seq", 0, {0}, NULL},
@@ -74,7 +31,19 @@ check_room(int n)
 				  NULL},
 	};
 
-	if (apm_depth_beyond(&depth, apm_max_queue, n))
+	return apm_depth_beyond(&depth, apm_max_queue, n);
+}
+
+bool
+apm_queue_full(int n)
+{
+	return beyond(n) || apm_outbox_full(n);
+}
+
+static void
+check_room(int n)
+{
+	if (beyond(n))
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED), errmsg("the queue of the network server is full"),
@@ -115,7 +84,7 @@ apm_queue_put(const ApmUuid *tids, const ApmSlice *sealed, int n)
 	if (n == 0)
 		return;
 	check_room(n);
-	note_put();
+	apm_prepare_forbid();
 	for (int at = 0; at < n;)
 	{
 		int count = fitting(sealed + at, n - at);

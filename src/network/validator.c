@@ -304,7 +304,7 @@ apm_validator_turn(void)
 	}
 	PG_CATCH();
 	{
-		sqlstate = apm_rows_fault(turn);
+		sqlstate = apm_turn_blame(turn, apm_blames_row);
 	}
 	PG_END_TRY();
 

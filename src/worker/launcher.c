@@ -256,7 +256,7 @@ start_child(ApmDatabaseEntry *entry, ApmWorkerKind kind, Child *child, Oid role,
 	if (!said_no_slot)
 		ereport(WARNING, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 						  errmsg("no slot is free for the workers of apm"),
-						  errhint("Raise max_worker_processes: a launcher, and three for each database.")));
+						  errhint("Raise max_worker_processes: a launcher, and four for each database.")));
 	said_no_slot = true;
 }
 

@@ -27,6 +27,7 @@ static const struct
 	[APM_WORKER_NETWORK] = {"apm network server", "apm_network_server_main"},
 	[APM_WORKER_MINER] = {"apm miner", "apm_miner_main"},
 	[APM_WORKER_CLOUD] = {"apm cloud", "apm_cloud_main"},
+	[APM_WORKER_RECEPTION] = {"apm reception", "apm_reception_main"},
 };
 
 void
@@ -152,5 +153,13 @@ Datum
 apm_run_cloud_sync(PG_FUNCTION_ARGS)
 {
 	apm_worker_run_once(APM_WORKER_CLOUD);
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(apm_run_reception);
+Datum
+apm_run_reception(PG_FUNCTION_ARGS)
+{
+	apm_worker_run_once(APM_WORKER_RECEPTION);
 	PG_RETURN_VOID();
 }

@@ -139,7 +139,7 @@ put_row(ReturnSetInfo *result, const ApmDatabaseEntry *entry, ApmWorkerKind kind
 }
 
 /*
- * apm_worker_status(): three rows for each database that has or had workers, and for this
+ * apm_worker_status(): a row a worker for each database that has or had workers, and for this
  * one in any case.  The last turn is running if the state says "turning".  The refusal is
  * null when the node mines and serves.
  */

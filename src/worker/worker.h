@@ -11,14 +11,14 @@
 
 typedef enum ApmWorkerKind
 {
-	APM_WORKER_NETWORK, /* the network server */
-	APM_WORKER_MINER,	/* the chain */
-	APM_WORKER_CLOUD,	/* outbox to cloud, and reading from it */
+	APM_WORKER_NETWORK,	  /* the network server */
+	APM_WORKER_MINER,	  /* the chain */
+	APM_WORKER_CLOUD,	  /* outbox to cloud, and reading from it */
 	APM_WORKER_RECEPTION, /* the APM's: what sensors submitted, to the queue */
 	APM_WORKER_KINDS
 } ApmWorkerKind;
 
-/* "apm network server", "apm miner", "apm cloud": what pg_stat_activity.backend_type says. */
+/* "apm network server", "apm miner", "apm cloud", "apm reception": what pg_stat_activity.backend_type says. */
 extern const char *apm_worker_name(ApmWorkerKind kind);
 
 /* What a turn answers: when the next one is wanted, in milliseconds. */
@@ -67,6 +67,39 @@ extern void apm_turn_abort(void);
  * SQLSTATE is ours, else the class of the error.
  */
 extern void apm_turn_failed(int sqlstate, const char *message);
+
+/*
+ * A start for workers whose tables fill and empty: these have no statistics worth the name, and the
+ * planner then sorts a long queue to take its first rows.  Whatever is asked goes by an index, in its order.
+ */
+extern void apm_worker_by_index(void);
+
+/*
+ * Are the keys of a stage here?  Says once when they are not, in the log and in apm.status,
+ * and looks again now and then: nobody tells a worker when keys are made.  A turn that lacks them
+ * wants the next one after APM_KEYS_POLL_MS.
+ */
+typedef struct ApmStageKeys
+{
+	bool (*here)(void);
+	const char *missing; /* the message: what is not done for lack of them */
+	const char *hint;
+	bool told;
+	TimestampTz looked_at;
+} ApmStageKeys;
+
+#define APM_KEYS_POLL_MS 1000
+
+extern bool apm_stage_has_keys(ApmStageKeys *stage);
+
+/* Can an error with this SQLSTATE be what one row caused?  Any other is no reason to blame a row. */
+extern bool apm_blames_row(int sqlstate);
+
+/*
+ * In the PG_CATCH of a turn: the SQLSTATE of an error that blames a row, with the transaction
+ * undone and the turn's memory context back.  Any other error goes on.
+ */
+extern int apm_turn_blame(MemoryContext turn, bool (*blames)(int sqlstate));
 
 /*
  * Waits until no worker of that kind is in a turn in this database, and lets none begin one

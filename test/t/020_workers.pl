@@ -12,9 +12,10 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my @types = ('apm network server', 'apm miner', 'apm cloud');
+my @types = ('apm network server', 'apm miner', 'apm cloud', 'apm reception');
+my $all = @types;
 my $count_workers = q(SELECT count(*) FROM pg_stat_activity
-	WHERE datname = '%s' AND backend_type IN ('apm network server', 'apm miner', 'apm cloud'));
+	WHERE datname = '%s' AND backend_type IN ('apm network server', 'apm miner', 'apm cloud', 'apm reception'));
 
 sub workers_are
 {
@@ -26,7 +27,7 @@ sub workers_are
 sub workers_idle
 {
 	my ($node, $database, $name) = @_;
-	return wait_for($node, $database, qq(SELECT count(*) = 3
+	return wait_for($node, $database, qq(SELECT count(*) = $all
 		FROM apm_worker_status() AS s JOIN pg_stat_activity AS a USING (pid)
 		WHERE s.database = '$database' AND s.state = 'idle' AND s.last_turn > a.backend_start), $name);
 }
@@ -39,11 +40,11 @@ sub worker_pids
 		WHERE datname = '$database' AND backend_type LIKE 'apm %'");
 }
 
-# None of these workers runs any more, and there are three others.
+# None of these workers runs any more, and there are as many others.
 sub workers_renewed
 {
 	my ($node, $database, $pids, $name) = @_;
-	return wait_for($node, 'postgres', "SELECT count(*) = 3 AND bool_and(pid NOT IN ($pids)) FROM pg_stat_activity
+	return wait_for($node, 'postgres', "SELECT count(*) = $all AND bool_and(pid NOT IN ($pids)) FROM pg_stat_activity
 		WHERE datname = '$database' AND backend_type LIKE 'apm %'", $name);
 }
 
@@ -61,19 +62,19 @@ my $node = apm_node('worker', extension => 0,
 wait_for($node, 'postgres', q(SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'apm launcher'),
 	'the launcher runs');
 is($node->safe_psql('postgres', q(SELECT count(*) FROM pg_roles WHERE rolname = 'apm_worker')), '0', 'there is no role apm_worker');
-unlike(slurp_file($node->logfile), qr/ERROR|FATAL|WARNING|apm (miner|cloud|network)/,
+unlike(slurp_file($node->logfile), qr/ERROR|FATAL|WARNING|apm (miner|cloud|network|reception)/,
 	'without extension and role nothing is said and nothing tried');
 
 # --- the extension comes
 $node->safe_psql('clinic', 'CREATE EXTENSION apm CASCADE');
-workers_are($node, 'clinic', 3, 'CREATE EXTENSION starts the workers');
+workers_are($node, 'clinic', $all, 'CREATE EXTENSION starts the workers');
 workers_idle($node, 'clinic', 'each does a turn');
 workers_are($node, 'ward', 0, 'a listed database without the extension has none');
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 $node->safe_psql('other', 'CREATE EXTENSION apm CASCADE');
 workers_are($node, 'other', 0, 'nor has one that is not listed');
 is( $node->safe_psql('other', q(SELECT string_agg(state, ',') FROM apm_worker_status() WHERE database = 'other')),
-	'off,off,off', 'whose status says so');
+	'off,off,off,off', 'whose status says so');
 
 # --- between turns they hold nothing
 is( $node->safe_psql('clinic', q(SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -116,7 +117,7 @@ foreach my $type (@types)
 	wait_for($node, 'postgres',
 		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = '$type' AND datname = 'clinic' AND pid <> $pid",
 		"$type comes back after kill -9");
-	workers_are($node, 'clinic', 3, 'and there is one of each');
+	workers_are($node, 'clinic', $all, 'and there is one of each');
 }
 
 # --- the launcher's own deaths: it adopts what runs
@@ -131,14 +132,14 @@ $node->safe_psql('postgres', "SELECT pg_terminate_backend($miner)");
 wait_for($node, 'postgres',
 	"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'apm miner' AND pid <> $miner",
 	'the new launcher notices the end of a worker that it did not start');
-workers_are($node, 'clinic', 3, 'and there is one of each');
+workers_are($node, 'clinic', $all, 'and there is one of each');
 
 # --- the list changes
 set_and_reload($node, 'apm.databases', 'other');
 workers_are($node, 'clinic', 0, 'a database that leaves the list loses its workers');
-workers_are($node, 'other', 3, 'one that comes gets them');
+workers_are($node, 'other', $all, 'one that comes gets them');
 set_and_reload($node, 'apm.databases', 'clinic, ward, "no such"');
-workers_are($node, 'clinic', 3, 'and back');
+workers_are($node, 'clinic', $all, 'and back');
 workers_are($node, 'other', 0, 'and forth');
 
 # --- the extension goes and comes
@@ -147,7 +148,7 @@ $node->safe_psql('clinic', 'DROP EXTENSION apm');
 workers_are($node, 'clinic', 0, 'DROP EXTENSION ends the workers');
 is(logged($node, $since, 'ERROR|FATAL|WARNING|PANIC'), 0, 'without a word in the log');
 $node->safe_psql('clinic', 'CREATE EXTENSION apm');
-workers_are($node, 'clinic', 3, 'CREATE EXTENSION starts them again at once');
+workers_are($node, 'clinic', $all, 'CREATE EXTENSION starts them again at once');
 $pids = worker_pids($node, 'clinic');
 $node->safe_psql('clinic', 'BEGIN; DROP EXTENSION apm; CREATE EXTENSION apm; COMMIT');
 workers_renewed($node, 'clinic', $pids, 'a new life of the extension gets new workers');
@@ -160,7 +161,7 @@ foreach my $round (1 .. 3)
 	$node->safe_psql('postgres', 'DROP DATABASE IF EXISTS ward');
 	$node->safe_psql('postgres', 'CREATE DATABASE ward');
 	$node->safe_psql('ward', 'CREATE EXTENSION apm CASCADE');
-	workers_are($node, 'ward', 3, "round $round: a new database of a listed name gets workers");
+	workers_are($node, 'ward', $all, "round $round: a new database of a listed name gets workers");
 	my ($state) = sqlstate($node, 'postgres', 'DROP DATABASE ward');
 	is($state, '00000', "round $round: DROP DATABASE is not held up by them");
 }
@@ -171,7 +172,7 @@ is($node->safe_psql('clinic', q(SELECT count(*) FROM apm_worker_status() WHERE d
 fails_with($node, 'clinic', 'SELECT * FROM apm_worker_status()', '42501', qr/permission denied/,
 	'status is not for everybody', 'apm_clinician');
 is(query($node, 'clinic', q(SELECT count(*) FROM apm_worker_status() WHERE database = 'clinic'), 'apm_admin'),
-	'3', 'but for apm_admin');
+	$all, 'but for apm_admin');
 
 # --- a standby
 $node->backup('base');
@@ -183,7 +184,7 @@ is($standby->safe_psql('postgres', q(SELECT count(*) FROM pg_stat_activity WHERE
 	'0', 'no worker and no launcher on a standby');
 fails_with($standby, 'clinic', 'SELECT apm_run_miner()', '25006', qr/standby/, 'nor a worker for once');
 $standby->promote;
-workers_are($standby, 'clinic', 3, 'workers start at promotion');
+workers_are($standby, 'clinic', $all, 'workers start at promotion');
 $standby->stop;
 
 # --- no slot: PostgreSQL has a launcher of its own, we have one, and one slot is left
@@ -198,6 +199,6 @@ fails_with($node, 'clinic', 'SELECT apm_run_miner()', '53000', qr/max_worker_pro
 # --- the end
 $since = -s $node->logfile;
 $node->stop('fast');
-is(logged($node, $since, 'FATAL:.*apm|terminating background worker "apm (miner|cloud|network)'), 0, 'workers end quietly');
+is(logged($node, $since, 'FATAL:.*apm|terminating background worker "apm (miner|cloud|network|reception)'), 0, 'workers end quietly');
 
 done_testing();

@@ -13,7 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = apm_node('once', setup => 0, settings => { 'shared_preload_libraries' => '', 'apm.databases' => '' });
-my @functions = qw(apm_run_network_server apm_run_miner apm_run_cloud_sync);
+my @functions = qw(apm_run_network_server apm_run_miner apm_run_cloud_sync apm_run_reception);
 
 is($node->safe_psql('postgres', q(SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'apm %')),
 	'0', 'without preload nothing runs by itself');
