@@ -16,8 +16,9 @@ use Test::More;
 
 my $node = apm_node('hospital');
 my $module = "$FindBin::RealBin/../modules/test_chain";
-my @stations = qw(queue pool final_queue outbox);
-my %workers = (network => 'apm_run_network_server', miner => 'apm_run_miner', cloud => 'apm_run_cloud_sync');
+my @stations = qw(queue pool final_queue outbox waiting);
+my %workers = (network => 'apm_run_network_server', miner => 'apm_run_miner', cloud => 'apm_run_cloud_sync',
+	reception => 'apm_run_reception');
 my $submitted = 0;
 
 sub sql { return query($node, 'clinic', @_) }
@@ -30,10 +31,12 @@ sub run_once
 
 sub submit
 {
+	my ($role) = @_;
+
 	for (1 .. 3)
 	{
 		$submitted++;
-		sql("INSERT INTO apm.patient_record (pid, record) VALUES ('AF89XI96FD24', '{\"visit\": $submitted}')", 'doctor');
+		sql("INSERT INTO apm.patient_record (pid, record) VALUES ('AF89XI96FD24', '{\"visit\": $submitted}')", $role);
 	}
 	return;
 }
@@ -45,7 +48,7 @@ sub depths
 	return $node->safe_psql($database, 'SELECT ' . join(', ', map { "(SELECT count(*) FROM apm.$_)" } @stations));
 }
 
-sql('CREATE ROLE doctor; GRANT apm_clinician TO doctor; CREATE ROLE clerk IN ROLE apm_registrar');
+sql('CREATE ROLE doctor; GRANT apm_clinician TO doctor; CREATE ROLE clerk IN ROLE apm_registrar; CREATE ROLE gateway IN ROLE apm_sensor');
 sql(q(SELECT apm_register_patient('AF89XI96FD24', '{"Firstname": "Ahmed", "Lastname": "Ali"}')), 'clerk');
 sql(qq(CREATE FUNCTION patient(text, integer DEFAULT 1, integer DEFAULT 2, text DEFAULT NULL) RETURNS uuid
 	AS '$module', 'test_pool_patient' LANGUAGE c));
@@ -55,15 +58,16 @@ wait_for($node, 'clinic', 'SELECT count(*) = 1 FROM apm.ledger_patient', 'the pa
 set_and_reload($node, 'apm.databases', 'nowhere');
 wait_for($node, 'postgres', q(SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'clinic' AND backend_type ~ '^apm'),
 	'the workers have gone');
-submit();
+submit('doctor');
 run_once(qw(network miner network cloud));
-submit();
+submit('doctor');
 run_once(qw(network miner network));
-submit();
+submit('doctor');
 run_once(qw(network miner));
 sql(q(SELECT patient('p1')));
-submit();
-is(depths('clinic'), '3|1|1|3', 'something is at every station');
+submit('doctor');
+submit('gateway');
+is(depths('clinic'), '3|1|1|3|3', 'something is at every station');
 
 # --- the dumps, with a turn of every worker after each table
 my $dump = $node->basedir . '/dump';
@@ -108,7 +112,7 @@ foreach my $copy (sort keys %options)
 {
 	$node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-o', '/dev/null', '-f', "$dump.$copy.sql", '-d', $node->connstr($copy) ],
 		"$copy: loaded while workers turn");
-	is(depths($copy), '3|1|1|3', "$copy: they took nothing");
+	is(depths($copy), '3|1|1|3|3', "$copy: they took nothing");
 	is($node->safe_psql($copy, 'SELECT count(*) FROM apm.quarantine'), '0', "$copy: nothing was put aside");
 }
 

@@ -16,7 +16,7 @@ $node->safe_psql('clinic', qq{
 	CREATE ROLE clerk; GRANT apm_registrar TO clerk;
 	CREATE FUNCTION test_run_first(text, bigint) RETURNS void LANGUAGE c AS '$module', 'test_run_first';});
 
-my $arrived = q{SELECT NOT EXISTS (SELECT FROM apm.queue) AND NOT EXISTS (SELECT FROM apm.pool)
+my $arrived = q{SELECT NOT EXISTS (SELECT FROM apm.waiting WHERE reason = 'new') AND NOT EXISTS (SELECT FROM apm.queue) AND NOT EXISTS (SELECT FROM apm.pool)
 	AND NOT EXISTS (SELECT FROM apm.final_queue)};
 
 sub doctor
@@ -151,14 +151,16 @@ $old->quit;
 is(doctor(q{BEGIN; SELECT length(apm_submit('p2', '{"mine": 1}')::text); SELECT count(*) > 0 FROM apm_fetch('p2'); COMMIT}),
 	"36\nt", 'submitting and fetching in one transaction');
 
-# a waiting record that cannot be opened keeps neither its patient nor the others from being registered
+# a waiting record that cannot be opened keeps neither its patient from being registered nor the others from being sent
 $node->safe_psql('clinic', 'CREATE ROLE gateway; GRANT apm_sensor TO gateway');
 query($node, 'clinic', qq(SELECT apm_submit('late', '{"n": $_}')), 'gateway') foreach (1 .. 3);
+wait_for($node, 'clinic', q(SELECT count(*) = 3 FROM apm.waiting WHERE reason = 'patient'), 'records wait for their patient');
 $node->safe_psql('clinic', q(UPDATE apm.waiting SET sealed = 'nonsense' WHERE rid = (SELECT rid FROM apm.waiting ORDER BY rid LIMIT 1);
 	SELECT apm_accept_rollback()));
 query($node, 'clinic', q(SELECT apm_register_patient('late', '{"Firstname": "Late"}')), 'clerk');
 wait_for($node, 'clinic', $arrived, 'what waited arrived');
 is(doctor(q{SELECT string_agg(record->>'n', ',' ORDER BY record->>'n') FROM apm_fetch('late')}), '2,3', 'but for one, which nobody can open');
-is($node->safe_psql('clinic', 'SELECT count(*) FROM apm.waiting'), '1', 'and which goes on waiting');
+is($node->safe_psql('clinic', 'SELECT reason FROM apm.waiting'), 'failed', 'and which goes on waiting');
+is($node->safe_psql('clinic', q(SELECT last_error_code FROM apm.status WHERE worker = 'apm reception')), 'AP004', 'as the status says');
 
 done_testing();
