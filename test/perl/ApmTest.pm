@@ -34,7 +34,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes;
 
-our @EXPORT = qw(apm_node attach_cloud key_directory wait_for query sqlstate fails_with worker_pid set_and_reload poll);
+our @EXPORT = qw(apm_node attach_cloud key_directory wait_for query sqlstate fails_with in_session in_session_state fails_in_session
+  worker_pid set_and_reload poll);
 
 # Ended by a signal, a test still stops its servers: PostgreSQL::Test::Cluster does it at exit.
 my $test_pid = $$;
@@ -170,6 +171,12 @@ sub sqlstate
 		stderr => \$stderr,
 		on_error_stop => 1,
 		extra_params => [ '--set', 'VERBOSITY=verbose' ]);
+	return error_of($stderr);
+}
+
+sub error_of
+{
+	my ($stderr) = @_;
 	return $stderr =~ /(?:ERROR|FATAL):  (\w{5}): (.*)/s ? ($1, $2) : ('00000', $stderr);
 }
 
@@ -177,13 +184,52 @@ sub sqlstate
 sub fails_with
 {
 	my ($node, $database, $sql, $state, $pattern, $name, $role) = @_;
-	my ($got, $message) = sqlstate($node, $database, $sql, $role);
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return is_error([ sqlstate($node, $database, $sql, $role) ], $state, $pattern, $name);
+}
+
+sub is_error
+{
+	my ($got, $state, $pattern, $name) = @_;
+	my ($got_state, $message) = @$got;
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	return subtest $name => sub {
-		is($got, $state, 'SQLSTATE') or diag($message);
+		is($got_state, $state, 'SQLSTATE') or diag($message);
 		like($message, $pattern, 'message');
 	};
+}
+
+# The same three for a session of a role's own, which has logged in as itself.
+sub in_session
+{
+	my ($node, $database, $role, $sql) = @_;
+
+	return $node->safe_psql($database, $sql, connstr => $node->connstr($database) . " user=$role");
+}
+
+sub in_session_state
+{
+	my ($node, $database, $role, $sql) = @_;
+	my ($stdout, $stderr);
+
+	$node->psql(
+		$database, $sql,
+		connstr => $node->connstr($database) . " user=$role",
+		stdout => \$stdout,
+		stderr => \$stderr,
+		on_error_stop => 1,
+		extra_params => [ '--set', 'VERBOSITY=verbose' ]);
+	return error_of($stderr);
+}
+
+sub fails_in_session
+{
+	my ($node, $database, $role, $sql, $state, $pattern, $name) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return is_error([ in_session_state($node, $database, $role, $sql) ], $state, $pattern, $name);
 }
 
 # The process id of the worker of that backend type ("apm miner", ...) in a database, or ''.
