@@ -21,6 +21,9 @@ typedef struct Chain
 	ApmHeader block;
 } Chain;
 
+static const ApmItem difficulty = {
+	.type = APM_ITEM_POLICY, .key = APM_POLICY_DIFFICULTY, .value = CHAIN_BITS};
+
 /* Writes h into bytes with a nonce that meets its bits (as far as a search goes), and signs it. */
 static void
 mine(const Chain *c, const ApmHeader *h, uint8_t bytes[APM_HEADER_LEN], ApmDigest *hash, ApmSignature *sig)
@@ -36,6 +39,8 @@ mine(const Chain *c, const ApmHeader *h, uint8_t bytes[APM_HEADER_LEN], ApmDiges
 static void
 chain_open(Chain *c)
 {
+	static const ApmItem difficulty = {
+		.type = APM_ITEM_POLICY, .key = APM_POLICY_DIFFICULTY, .value = CHAIN_BITS};
 	uint8_t bytes[APM_HEADER_LEN];
 	uint8_t spki[APM_SPKI_LEN];
 	ApmSignature sig;
@@ -48,7 +53,7 @@ chain_open(Chain *c)
 	apm_ec_spki(c->node, spki);
 	CHECK_OK(apm_contract_new(&chain, &c->state));
 	CHECK_OK(apm_contract_load_node(c->state, spki));
-	CHECK_OK(apm_contract_load_policy(c->state, APM_POLICY_DIFFICULTY, CHAIN_BITS));
+	CHECK_OK(apm_contract_load_item(c->state, &difficulty, 0));
 	CHECK_OK(apm_contract_digest(c->state, &c->contract));
 
 	c->genesis.chain = chain;
@@ -205,7 +210,7 @@ test_faults_of_genesis(void)
 	mine(&c, &c.genesis, bytes, &hash, &sig);
 	CHECK_OK(apm_contract_new(&c.genesis.chain, &bare));
 	CHECK(apm_block_check(bare, bytes, NULL, NULL, NULL, NULL, &sig) == APM_BLOCK_DIFFICULTY);
-	CHECK_OK(apm_contract_load_policy(bare, APM_POLICY_DIFFICULTY, CHAIN_BITS));
+	CHECK_OK(apm_contract_load_item(bare, &difficulty, 0));
 	CHECK(apm_block_check(bare, bytes, NULL, NULL, NULL, NULL, &sig) == APM_BLOCK_SIGNER);
 	apm_contract_free(bare);
 	chain_close(&c);

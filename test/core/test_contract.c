@@ -1,16 +1,18 @@
 /*
  * test_contract.c
  *	  The contract's state gives back what was loaded, and its digest stands for members
- *	  and policies alone.
+ *	  and items in force alone.
  *
  * The digest's known answer was computed with Python's struct and hashlib alone:
  *
- *	hashlib.sha256(b'C\1' + struct.pack('>IH', 1, 2) + struct.pack('>HQ', 1, 8)
- *				   + struct.pack('>HQ', 2, 1) + struct.pack('>II', 0, 0)).hexdigest()
+ *	hashlib.sha256(b'C\1' + struct.pack('>II', 1, 3) + struct.pack('>BHQ', 1, 1, 8)
+ *				   + struct.pack('>BHQ', 1, 2, 1) + b'\2' + struct.pack('>HI', 1, 9) + b'treatment'
+ *				   + struct.pack('>II', 0, 0)).hexdigest()
  */
 #include "core/contract.h"
 
 #include "core/contract_state.h"
+#include "core/digest.h"
 #include "sample.h"
 
 /* An entry loaded twice keeps the later; what was not loaded is not known. */
@@ -79,10 +81,19 @@ test_members(void)
 	apm_ec_free(key);
 }
 
-/* The digest depends on members and policies, not on the order in which they came, nor on patients. */
+static void
+load_policy(ApmContractState *s, uint16_t key, uint64_t value)
+{
+	ApmItem item = {.type = APM_ITEM_POLICY, .key = key, .value = value};
+
+	CHECK_OK(apm_contract_load_item(s, &item, 0));
+}
+
+/* The digest depends on members and items, not on the order in which they came, nor on patients. */
 static void
 test_digest(void)
 {
+	const ApmItem treatment = {.type = APM_ITEM_PURPOSE, .key = 1, .name = sample_text("treatment")};
 	ApmDigest chain = sample_digest(0xc0);
 	ApmContractState *states[2];
 	ApmEcKey *keys[5];
@@ -93,11 +104,13 @@ test_digest(void)
 	uint8_t spki[APM_SPKI_LEN];
 
 	CHECK_OK(apm_contract_new(&chain, &states[0]));
-	CHECK_OK(apm_contract_load_policy(states[0], APM_POLICY_ACCESS, 1));
-	CHECK_OK(apm_contract_load_policy(states[0], APM_POLICY_DIFFICULTY, 8));
+	CHECK_OK(apm_contract_load_item(states[0], &treatment, 0));
+	load_policy(states[0], APM_POLICY_ACCESS, 2);
+	load_policy(states[0], APM_POLICY_DIFFICULTY, 8);
+	load_policy(states[0], APM_POLICY_ACCESS, 1);
 	CHECK_OK(apm_contract_digest(states[0], &digests[0]));
 	CHECK_HEX(digests[0].bytes, APM_DIGEST_LEN,
-			  "574a68ac9aca22decf3a8326881ba6d264c3770226385c92e7de7700d8f9f7ab");
+			  "24b1e373e91bf639411b15b63afb7a6fb790012b5250d7cddc17647916d2e390");
 	apm_contract_free(states[0]);
 
 	for (int i = 0; i < 5; i++)
@@ -111,7 +124,7 @@ test_digest(void)
 			CHECK_OK(apm_contract_load_node(states[order], spki));
 			CHECK_OK(apm_contract_load_origin(states[order], spki));
 			CHECK_OK(apm_contract_load_node(states[order], spki));
-			CHECK_OK(apm_contract_load_policy(states[order], (uint16_t) (order == 0 ? i : 4 - i), 7));
+			load_policy(states[order], (uint16_t) (APM_POLICY_ACCESS + (order == 0 ? i : 4 - i)), 1);
 		}
 		CHECK_OK(apm_contract_digest(states[order], &digests[order]));
 	}
@@ -119,7 +132,7 @@ test_digest(void)
 	CHECK_OK(apm_contract_load_patient(states[0], sample_text(SAMPLE_APID), &p));
 	CHECK_OK(apm_contract_digest(states[0], &changed));
 	CHECK(memcmp(&digests[0], &changed, sizeof(ApmDigest)) == 0);
-	CHECK_OK(apm_contract_load_policy(states[0], 4, 8));
+	load_policy(states[0], 4, 2);
 	CHECK_OK(apm_contract_digest(states[0], &changed));
 	CHECK(memcmp(&digests[0], &changed, sizeof(ApmDigest)) != 0);
 
@@ -127,7 +140,7 @@ test_digest(void)
 	apm_ec_spki(other, spki);
 	CHECK_OK(apm_contract_load_node(states[0], spki));
 	CHECK_OK(apm_contract_load_origin(states[1], spki));
-	CHECK_OK(apm_contract_load_policy(states[1], 4, 8));
+	load_policy(states[1], 4, 2);
 	for (int order = 0; order < 2; order++)
 		CHECK_OK(apm_contract_digest(states[order], &digests[order]));
 	CHECK(memcmp(&digests[0], &digests[1], sizeof(ApmDigest)) != 0);
@@ -141,19 +154,78 @@ test_digest(void)
 		apm_ec_free(keys[i]);
 }
 
+/* What nobody set has a default; that of exports is what access is. */
 static void
-test_policy_bounds(void)
+test_policies(void)
 {
 	ApmDigest chain = sample_digest(0xc0);
 	ApmContractState *s;
 
 	CHECK_OK(apm_contract_new(&chain, &s));
-	for (uint16_t key = APM_POLICY_MAX; key > 0; key--)
-		CHECK_OK(apm_contract_load_policy(s, key, key));
-	CHECK_STATUS(apm_contract_load_policy(s, APM_POLICY_MAX + 1, 1), APM_ERR_RANGE);
-	CHECK_OK(apm_contract_load_policy(s, 5, 50));
-	for (uint16_t key = 1; key <= APM_POLICY_MAX; key++)
-		CHECK(apm_contract_policy(s, key, 0) == (key == 5 ? 50 : key));
+	CHECK(apm_contract_policy(s, APM_POLICY_DIFFICULTY) == UINT64_MAX);
+	CHECK(apm_contract_policy(s, APM_POLICY_ACCESS) == 1);
+	CHECK(apm_contract_policy(s, APM_POLICY_PURPOSE) == 0);
+	CHECK(apm_contract_policy(s, APM_POLICY_EMERGENCY) == 1);
+	CHECK(apm_contract_policy(s, APM_POLICY_EXPORT) == 1);
+	CHECK(apm_contract_policy(s, APM_POLICY_FETCH_CAP) == 1000);
+	CHECK(apm_contract_policy(s, APM_POLICY_QUERY_RATE) == 0);
+	load_policy(s, APM_POLICY_ACCESS, 2);
+	CHECK(apm_contract_policy(s, APM_POLICY_ACCESS) == 2 && apm_contract_policy(s, APM_POLICY_EXPORT) == 2);
+	load_policy(s, APM_POLICY_EXPORT, 1);
+	load_policy(s, APM_POLICY_FETCH_CAP, 0);
+	CHECK(apm_contract_policy(s, APM_POLICY_EXPORT) == 1 &&
+		  apm_contract_policy(s, APM_POLICY_FETCH_CAP) == 0);
+	apm_contract_free(s);
+}
+
+/* Of one grantee and purpose the last grant and the last revocation stay, in whichever order they came. */
+static void
+test_words(void)
+{
+	ApmDigest chain = sample_digest(0xc0);
+	ApmDigest patient;
+	uint8_t role[APM_STAFF_LEN] = {7};
+	const ApmWords *words;
+	ApmContractState *s;
+
+	CHECK_OK(apm_contract_new(&chain, &s));
+	CHECK_OK(apm_sha256((const uint8_t *) "r.one", 5, &patient));
+	CHECK(apm_contract_words(s, &patient) == NULL);
+	for (uint64_t order = 4; order <= 8; order++)
+	{
+		ApmConsentState c = {.granted = order % 2 == 0, .until_us = order, .order = 12 - order};
+
+		CHECK_OK(apm_contract_load_consent(s, sample_text("r.one"), role, 3, &c));
+	}
+	words = apm_contract_words(s, &patient);
+	if (CHECK(words != NULL && words->n == 1))
+	{
+		CHECK(words->v[0].granted && words->v[0].grant.order == 8 && words->v[0].grant.until_us == 4);
+		CHECK(words->v[0].revoked && words->v[0].revocation == 7);
+	}
+	apm_contract_free(s);
+}
+
+/* Names of what a verdict and a query say by code. */
+static void
+test_names(void)
+{
+	const ApmItem ethics = {.type = APM_ITEM_PURPOSE, .key = 8, .name = sample_text("ethics-board")};
+	const ApmItem flood = {.type = APM_ITEM_REASON, .key = 8, .name = sample_text("flood")};
+	ApmDigest chain = sample_digest(0xc0);
+	ApmContractState *s;
+
+	CHECK_OK(apm_contract_new(&chain, &s));
+	CHECK_OK(apm_contract_load_item(s, &ethics, 0));
+	CHECK_OK(apm_contract_load_item(s, &flood, 0));
+	CHECK(apm_contract_purpose_code(s, "ethics-board") == 8 && apm_contract_reason_code(s, "flood") == 8);
+	CHECK(apm_contract_purpose_code(s, "flood") == 0 && apm_contract_purpose_code(s, NULL) == 0);
+	CHECK(apm_contract_purpose_code(s, "treatment") == 0); /* not on the list of this chain */
+	CHECK(strcmp(apm_contract_purpose_name(s, 8), "ethics-board") == 0);
+	CHECK(strcmp(apm_contract_reason_name(s, 8), "flood") == 0);
+	CHECK(apm_contract_purpose_name(s, 0) == NULL && apm_contract_reason_name(s, 1) == NULL);
+	CHECK(strcmp(apm_contract_rule_name(s, APM_RULE_RATE), "rate") == 0);
+	CHECK(apm_contract_rule_name(s, APM_SITE_RULE) == NULL);
 	apm_contract_free(s);
 }
 
@@ -163,6 +235,8 @@ main(void)
 	test_loading();
 	test_members();
 	test_digest();
-	test_policy_bounds();
+	test_policies();
+	test_words();
+	test_names();
 	return check_summary();
 }

@@ -50,7 +50,8 @@ load_lists(World *w)
 {
 	for (uint16_t code = 1; apm_genesis_purpose(code) != NULL; code++)
 	{
-		ApmItem item = {.type = APM_ITEM_PURPOSE, .key = code, .name = sample_text(apm_genesis_purpose(code))};
+		ApmItem item = {
+			.type = APM_ITEM_PURPOSE, .key = code, .name = sample_text(apm_genesis_purpose(code))};
 
 		CHECK_OK(apm_contract_load_item(w->state, &item, 0));
 	}
