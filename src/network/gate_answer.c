@@ -186,7 +186,7 @@ apm_gate_send(void)
 		ApmAsked *asked = apm_waiting_find(&ready->tid);
 		ApmGateLetter *letter;
 
-		if (asked == NULL)
+		if (asked == NULL || asked->answer.len > 0)
 			continue;
 		letter = asked->letter;
 		asked->answer = apm_slice_copy(letter->memory, APM_SLICE(ready->answer.data, ready->answer.len));
