@@ -65,7 +65,8 @@ DECLARE
 	emptied text;
 	told text;
 BEGIN
-	FOREACH emptied IN ARRAY ARRAY['chain', 'tip', 'member', 'policy', 'ledger_patient', 'ledger_record', 'submission',
+	FOREACH emptied IN ARRAY ARRAY['chain', 'tip', 'member', 'contract_item', 'ledger_patient', 'ledger_record', 'ledger_token',
+		'ledger_query', 'ledger_consent', 'ledger_export', 'ledger_count', 'submission',
 		'queue', 'pool', 'candidate', 'final_queue', 'outbox']
 	LOOP
 		BEGIN

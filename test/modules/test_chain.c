@@ -119,13 +119,35 @@ put(Order *order)
 	return tid;
 }
 
+/* An order of that kind; spoil_arg < 0: nothing is wrong with it. */
 static void
-begin(Order *order, FunctionCallInfo fcinfo, int roles_arg, int spoil_arg)
+begin(Order *order, FunctionCallInfo fcinfo, ApmKind kind, int roles_arg, int spoil_arg)
 {
 	memset(order, 0, sizeof(*order));
-	order->spoil = PG_ARGISNULL(spoil_arg) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(spoil_arg));
+	order->spoil =
+		spoil_arg < 0 || PG_ARGISNULL(spoil_arg) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(spoil_arg));
+	order->tx.kind = kind;
 	order->tx.time_us = now_us() + (spoilt(order, "future") ? 3 * HOUR_US : 0);
 	order->tx.roles = (uint16) PG_GETARG_INT32(roles_arg);
+}
+
+/* A staff pseudonym or a study as tests name it: its text, filled up with zeros. */
+static void
+copy_name(text *name, uint8 *out, size_t len)
+{
+	ApmSlice slice = APM_SLICE_OF(name);
+
+	memset(out, 0, len);
+	memcpy(out, slice.data, Min(slice.len, len));
+}
+
+/* Bytes of an argument that may be null. */
+static ApmSlice
+bytes_arg(FunctionCallInfo fcinfo, int arg)
+{
+	bytea *value = PG_ARGISNULL(arg) ? NULL : PG_GETARG_BYTEA_PP(arg);
+
+	return value == NULL ? APM_SLICE(NULL, 0) : APM_SLICE_OF(value);
 }
 
 static Datum
@@ -149,8 +171,7 @@ test_pool_patient(PG_FUNCTION_ARGS)
 	ApmUuid tid;
 	Order order;
 
-	begin(&order, fcinfo, 2, 3);
-	order.tx.kind = APM_KIND_PATIENT;
+	begin(&order, fcinfo, APM_KIND_PATIENT, 2, 3);
 	fields = &order.tx.u.patient;
 	fields->apid = APM_SLICE_OF(apid);
 	fields->version = version;
@@ -162,7 +183,10 @@ test_pool_patient(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(test_pool_primary);
 
-/* test_pool_primary(apid text, rid uuid, amends uuid, record bytea, roles integer, spoil text) returns uuid */
+/*
+ * test_pool_primary(apid text, rid uuid, amends uuid, record bytea, roles integer, spoil text, tokens bytea, actor text)
+ * returns uuid; the last two may be left out
+ */
 Datum
 test_pool_primary(PG_FUNCTION_ARGS)
 {
@@ -172,8 +196,7 @@ test_pool_primary(PG_FUNCTION_ARGS)
 	ApmUuid tid;
 	Order order;
 
-	begin(&order, fcinfo, 4, 5);
-	order.tx.kind = APM_KIND_PRIMARY;
+	begin(&order, fcinfo, APM_KIND_PRIMARY, 4, 5);
 	fields = &order.tx.u.primary;
 	fields->apid = APM_SLICE_OF(apid);
 	memcpy(fields->rid.bytes, PG_GETARG_UUID_P(1)->data, UUID_LEN);
@@ -183,6 +206,13 @@ test_pool_primary(PG_FUNCTION_ARGS)
 		memcpy(fields->amends.bytes, PG_GETARG_UUID_P(2)->data, UUID_LEN);
 	}
 	fields->record = APM_SLICE_OF(record);
+	if (PG_NARGS() > 6)
+	{
+		ApmSlice tokens = bytes_arg(fcinfo, 6);
+
+		fields->tokens = (ApmTokens){.count = (uint8) (tokens.len / APM_TOKEN_LEN), .bytes = tokens.data};
+		copy_name(PG_GETARG_TEXT_PP(7), order.tx.actor, APM_STAFF_LEN);
+	}
 	tid = put(&order);
 	return answer(&tid);
 }
@@ -197,10 +227,113 @@ test_pool_query(PG_FUNCTION_ARGS)
 	ApmUuid tid;
 	Order order;
 
-	begin(&order, fcinfo, 2, 3);
-	order.tx.kind = APM_KIND_QUERY;
+	begin(&order, fcinfo, APM_KIND_QUERY, 2, 3);
+	order.tx.u.query.scope = APM_SCOPE_RECORDS;
 	order.tx.u.query.apid = APM_SLICE_OF(apid);
 	order.tx.u.query.purpose = (uint16) PG_GETARG_INT32(1);
+	tid = put(&order);
+	return answer(&tid);
+}
+
+PG_FUNCTION_INFO_V1(test_pool_ask);
+
+/*
+ * test_pool_ask(actor text, roles integer, scope integer, apid text, purpose integer, reason integer, basis uuid, tokens bytea)
+ * returns uuid: a query of any scope, whose actor is also the acting role and his only group
+ */
+Datum
+test_pool_ask(PG_FUNCTION_ARGS)
+{
+	text *apid = PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3);
+	ApmSlice tokens = bytes_arg(fcinfo, 7);
+	ApmQueryFields *fields;
+	ApmUuid tid;
+	Order order;
+
+	begin(&order, fcinfo, APM_KIND_QUERY, 1, -1);
+	copy_name(PG_GETARG_TEXT_PP(0), order.tx.actor, APM_STAFF_LEN);
+	fields = &order.tx.u.query;
+	fields->scope = (uint8) PG_GETARG_INT32(2);
+	fields->apid = apid == NULL ? APM_SLICE(NULL, 0) : APM_SLICE_OF(apid);
+	fields->purpose = (uint16) PG_GETARG_INT32(4);
+	fields->reason = (uint16) PG_GETARG_INT32(5);
+	if (!PG_ARGISNULL(6))
+		memcpy(fields->basis, PG_GETARG_UUID_P(6)->data, UUID_LEN);
+	fields->tokens = (ApmTokens){.count = (uint8) (tokens.len / APM_TOKEN_LEN), .bytes = tokens.data};
+	memcpy(fields->acting, order.tx.actor, APM_STAFF_LEN);
+	fields->groups = (ApmGroups){.count = 1, .ids = fields->acting};
+	tid = put(&order);
+	return answer(&tid);
+}
+
+PG_FUNCTION_INFO_V1(test_pool_consent);
+
+/*
+ * test_pool_consent(actor text, roles integer, action integer, apid text, grantee text, purpose integer, until_us bigint, reviewed uuid)
+ * returns uuid
+ */
+Datum
+test_pool_consent(PG_FUNCTION_ARGS)
+{
+	text *apid = PG_GETARG_TEXT_PP(3);
+	ApmConsentFields *fields;
+	ApmUuid tid;
+	Order order;
+
+	begin(&order, fcinfo, APM_KIND_CONSENT, 1, -1);
+	copy_name(PG_GETARG_TEXT_PP(0), order.tx.actor, APM_STAFF_LEN);
+	fields = &order.tx.u.consent;
+	fields->action = (uint8) PG_GETARG_INT32(2);
+	fields->apid = APM_SLICE_OF(apid);
+	if (!PG_ARGISNULL(4))
+		copy_name(PG_GETARG_TEXT_PP(4), fields->grantee, APM_STAFF_LEN);
+	fields->purpose = (uint16) PG_GETARG_INT32(5);
+	fields->until_us = (uint64) PG_GETARG_INT64(6);
+	if (!PG_ARGISNULL(7))
+	{
+		memcpy(fields->reviewed.bytes, PG_GETARG_UUID_P(7)->data, UUID_LEN);
+		fields->finding = APM_FINDING_JUSTIFIED;
+	}
+	fields->groups = (ApmGroups){.count = 1, .ids = order.tx.actor};
+	tid = put(&order);
+	return answer(&tid);
+}
+
+PG_FUNCTION_INFO_V1(test_pool_export);
+
+/* test_pool_export(actor text, roles integer, study text, release integer, parameters bytea, rows bigint) returns uuid */
+Datum
+test_pool_export(PG_FUNCTION_ARGS)
+{
+	ApmSlice parameters = bytes_arg(fcinfo, 4);
+	ApmExportFields *fields;
+	ApmUuid tid;
+	Order order;
+
+	begin(&order, fcinfo, APM_KIND_EXPORT, 1, -1);
+	copy_name(PG_GETARG_TEXT_PP(0), order.tx.actor, APM_STAFF_LEN);
+	fields = &order.tx.u.export;
+	copy_name(PG_GETARG_TEXT_PP(2), fields->study, APM_STUDY_LEN);
+	fields->release = (uint32) PG_GETARG_INT32(3);
+	fields->parameters = parameters;
+	fields->rows = (uint64) PG_GETARG_INT64(5);
+	apm_check(apm_sha256(parameters.data, parameters.len, &fields->digest), "hash a dataset");
+	tid = put(&order);
+	return answer(&tid);
+}
+
+PG_FUNCTION_INFO_V1(test_pool_contract);
+
+/* test_pool_contract(roles integer, n integer, items bytea) returns uuid: n items of the contract, encoded */
+Datum
+test_pool_contract(PG_FUNCTION_ARGS)
+{
+	ApmUuid tid;
+	Order order;
+
+	begin(&order, fcinfo, APM_KIND_CONTRACT, 0, -1);
+	order.tx.u.contract.count = (uint16) PG_GETARG_INT32(1);
+	order.tx.u.contract.items = bytes_arg(fcinfo, 2);
 	tid = put(&order);
 	return answer(&tid);
 }
