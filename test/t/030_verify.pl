@@ -60,7 +60,7 @@ sub finds
 {
 	my ($change, $fault, $name) = @_;
 	my $tables = join('', map { "ALTER TABLE apm.$_ DISABLE TRIGGER ALL;" }
-		  qw(block leaf body tip member policy ledger_patient ledger_record chain));
+		  qw(block leaf body tip member contract_item ledger_patient ledger_record chain));
 	my $found = sql("BEGIN; $tables $change; SELECT ok, fault FROM apm_verify(); ROLLBACK");
 
 	return like($found, qr/^f\|$fault/, $name);
@@ -147,10 +147,6 @@ finds('UPDATE apm.member SET id = ' . flip('id', 0), 'apm.member', q(a member's 
 finds('UPDATE apm.member SET member = 3 - member', 'apm.member', 'what members are');
 finds('UPDATE apm.member SET height = 1', 'apm.member', q(a member's height));
 finds('DELETE FROM apm.member WHERE member = 1', 'apm.member', 'a missing member');
-finds('UPDATE apm.policy SET value = value + 1 WHERE key = 1', 'apm.member or apm.policy', 'a policy');
-finds('UPDATE apm.policy SET key = 9 WHERE key = 3', 'apm.member or apm.policy', q(a policy's key));
-finds('UPDATE apm.policy SET height = 1', 'apm.member or apm.policy', q(a policy's height));
-finds('DELETE FROM apm.policy WHERE key = 3', 'apm.member or apm.policy', 'a missing policy');
 my %patient = (
 	apid => q('px'), origin => flip('origin', 0), version => 'version + 1', profile => flip('profile', 0),
 	height => 'height + 1', position => 'position + 1', changed_height => 'changed_height + 1', erased_height => '2');
@@ -206,7 +202,6 @@ my @columns = (
 	[ 'body', 'bytea', q(tid IN (SELECT tid FROM apm.ledger_record WHERE height = (SELECT max(height) FROM apm.ledger_record))), qw(nonce transaction proof) ],
 	[ 'tip', 'bytea', 'true', qw(hash frontier) ], [ 'tip', 'bigint', 'true', 'height' ], [ 'chain', 'bytea', 'true', qw(chain node origin) ],
 	[ 'member', 'bytea', 'true', qw(id spki) ], [ 'member', 'smallint', 'true', 'member' ], [ 'member', 'bigint', 'true', 'height' ],
-	[ 'policy', 'smallint', 'true', 'key' ], [ 'policy', 'bigint', 'true', qw(value height) ],
 	[ 'ledger_patient', 'bytea', q(apid IN ('p1', 'p3')), qw(origin profile) ], [ 'ledger_patient', 'integer', q(apid IN ('p1', 'p3')), qw(version position) ],
 	[ 'ledger_patient', 'bigint', q(apid IN ('p1', 'p3')), qw(height changed_height) ],
 	[ 'ledger_record', 'bytea', q(apid IN ('p1', 'p2')), 'leaf' ], [ 'ledger_record', 'bigint', q(apid IN ('p1', 'p2')), 'height' ],
@@ -216,7 +211,7 @@ sql('CREATE ROLE doctor; GRANT apm_clinician TO doctor; CREATE ROLE clerk IN ROL
 query($node, 'clinic', q(SELECT apm_register_patient('AF89XI96FD24', '{"Firstname": "Ahmed", "Lastname": "Ali"}')), 'clerk');
 query($node, 'clinic', q(INSERT INTO apm.patient_record (pid, record) SELECT 'AF89XI96FD24', '{"Temperature": 38}' FROM generate_series(1, 3)), 'doctor');
 wait_for($node, 'clinic', 'SELECT count(*) = 3 FROM apm.ledger_record AS r WHERE height = (SELECT max(height) FROM apm.ledger_record)', 'three records in one statement');
-my $off = join('', map { "ALTER TABLE apm.$_ DISABLE TRIGGER ALL;" } qw(block leaf body tip member policy ledger_patient ledger_record chain));
+my $off = join('', map { "ALTER TABLE apm.$_ DISABLE TRIGGER ALL;" } qw(block leaf body tip member contract_item ledger_patient ledger_record chain));
 foreach my $set (@columns)
 {
 	my ($table, $type, $where, @names) = @$set;

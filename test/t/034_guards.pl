@@ -15,7 +15,8 @@ use Test::More;
 
 my $node = apm_node('guarded');
 my %watched = (
-	chain => 'node', tip => 'hash', member => 'spki', policy => 'value', ledger_patient => 'profile', ledger_record => 'leaf',
+	chain => 'node', tip => 'hash', member => 'spki', contract_item => 'item', ledger_patient => 'profile', ledger_record => 'leaf',
+	ledger_token => 'token', ledger_query => 'rule', ledger_consent => 'grantee', ledger_export => 'digest', ledger_count => 'total',
 	submission => 'tid', queue => 'sealed', pool => 'pt', candidate => 'hash', final_queue => 'sealed', outbox => 'apr',
 	waiting => 'sealed', final_transaction => 'rule', load_notice => 'relation');
 my @kept = qw(block leaf body);
