@@ -58,7 +58,7 @@ sub apm_node
 		'shared_preload_libraries' => 'apm',
 		'apm.databases' => join(', ', @databases),
 		'apm.salting_rounds' => 4,
-		'max_worker_processes' => 16,
+		'max_worker_processes' => 24,
 		%{ $option{settings} // {} });
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
