@@ -121,7 +121,7 @@ poll_consent(2);
 my $asked = on_ledger('scope = 4');
 finds($filter, [qw(one)], 'a patient who withdrew is left out');
 is(on_ledger('scope = 4'), $asked + 2, 'though he was asked for');
-is(on_ledger(q(scope = 4 AND rule <> 0 AND apid = (SELECT apid FROM apm.ledger_record WHERE rid = ') . $rid{four} . q('))), 1, 'and refused, on the ledger');
+is(on_ledger("scope = 4 AND rule <> 0 AND apid = (SELECT apid FROM apm.ledger_record WHERE rid = '$rid{four}')"), 1, 'and refused, on the ledger');
 isnt(join('|', answer_of($filter)), join('|', @with), 'the answer differs from before');
 is(join('|', answer_of('{"Level": "1"}')), join('|', answer_of('{"Level": "no such level"}')), 'who finds him alone gets what he gets who finds nobody: rows, messages and all');
 
@@ -130,7 +130,7 @@ is(join('|', answer_of('{"Level": "1"}')), join('|', answer_of('{"Level": "no su
 $cloud->safe_psql('postgres', 'CREATE TABLE kept AS TABLE ehr');
 my $hides = qr/does not find the records that the ledger does.*hides one/s;
 my $adds = qr/does not find the records that the ledger does.*does not have these tokens/s;
-my $token = q((SELECT token FROM (SELECT unnest(tokens) AS token FROM ehr WHERE rid = ') . $rid{one} . q(' INTERSECT SELECT unnest(tokens) FROM ehr WHERE rid = ') . $rid{four} . q(') AS t));
+my $token = "(SELECT unnest(tokens) FROM ehr WHERE rid = '$rid{one}' INTERSECT SELECT unnest(tokens) FROM ehr WHERE rid = '$rid{four}')";
 tampered('a row is gone', "DELETE FROM ehr WHERE rid = '$rid{one}'", $hides);
 tampered('a row has no tokens', "UPDATE ehr SET tokens = '{}' WHERE rid = '$rid{one}'", $hides);
 tampered('a row has one token less', "UPDATE ehr SET tokens = array_remove(tokens, $token) WHERE rid = '$rid{one}'", $hides);
@@ -169,9 +169,9 @@ is(query($node, 'clinic', q(SELECT bool_and(e.tokens = r.tokens) FROM public.ehr
 # --- where it is searched ------------------------------------------------------------------------
 
 like(query($node, 'clinic', q(EXPLAIN (VERBOSE, COSTS OFF) SELECT c.rid FROM ONLY public.ehr AS c WHERE c.tokens @> ARRAY['\x00'::bytea] LIMIT 10), 'apm_worker'),
-	qr/Remote SQL: .*tokens @> .*LIMIT 10/, 'the comparison is made in the cloud');
+	qr/Remote SQL: SELECT rid FROM public\.ehr WHERE \(\(tokens @> /, 'the comparison is made in the cloud');
 like(slurp_file($cloud->logfile), qr/SELECT rid FROM public\.ehr WHERE \(\(tokens @> /, 'and was, when it was searched');
-unlike(slurp_file($cloud->logfile), qr/FROM public\.ehr\s*$/m, 'the whole table was never asked for');
+unlike(slurp_file($cloud->logfile), qr/SELECT rid(, apr)? FROM public\.ehr\s*$/m, 'the whole table was never asked for');
 
 # --- an old snapshot -----------------------------------------------------------------------------
 
