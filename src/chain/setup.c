@@ -21,6 +21,7 @@
 #include "apm_user.h"
 #include "chain/make.h"
 #include "chain/signing.h"
+#include "core/policy.h"
 #include "keys/keyring.h"
 #include "keys/signstate.h"
 #include "worker/worker.h"
@@ -33,10 +34,6 @@ PG_FUNCTION_INFO_V1(apm_setup);
 #define GENESIS_CONTRACT 2
 #define GENESIS_COUNT 3
 
-/* Values of APM_POLICY_ACCESS */
-#define ACCESS_CLINICIAN 1
-#define ACCESS_CONSENT 2
-
 /* What whoever sets up a chain chooses. */
 typedef struct Policies
 {
@@ -48,13 +45,12 @@ typedef struct Policies
 static uint64
 access_policy(const char *access)
 {
-	if (strcmp(access, "clinician") == 0)
-		return ACCESS_CLINICIAN;
-	if (strcmp(access, "consent") == 0)
-		return ACCESS_CONSENT;
-	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown access policy"),
-					errhint("It is \"clinician\" or \"consent\".")));
-	pg_unreachable();
+	uint64_t value;
+
+	if (!apm_policy_value(APM_POLICY_ACCESS, access, &value))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown access policy"),
+						errhint("It is \"clinician\" or \"consent\".")));
+	return value;
 }
 
 static void
@@ -115,7 +111,7 @@ genesis_contract(const Policies *policies, ApmContractFields *contract)
 	const ApmPolicy chosen[] = {
 		{APM_POLICY_DIFFICULTY, policies->difficulty},
 		{APM_POLICY_ACCESS, policies->access},
-		{APM_POLICY_PURPOSE, policies->require_purpose ? 1 : 0},
+		{APM_POLICY_PURPOSE, policies->require_purpose ? APM_PURPOSE_REQUIRED : APM_PURPOSE_OPTIONAL},
 	};
 	ApmBuf items = {0};
 

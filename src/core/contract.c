@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "digest.h"
+#include "policy.h"
 #include "room.h"
 
 /* Raised whenever a built-in rule changes its verdict on anything: it is part of the contract digest. */
@@ -24,8 +25,6 @@
 /* An item that is loaded stands in an earlier block; which, nobody asks any more. */
 #define EARLIER_HEIGHT 0
 
-#define ACCESS_CLINICIAN 1
-#define EMERGENCY_NOT_WITHDRAWN 1
 #define FETCH_CAP_DEFAULT 1000
 
 /* Members. */
@@ -325,9 +324,9 @@ apm_contract_policy(const ApmContractState *s, uint16_t key)
 		case APM_POLICY_DIFFICULTY:
 			return UINT64_MAX;
 		case APM_POLICY_ACCESS:
-			return ACCESS_CLINICIAN;
+			return APM_ACCESS_CLINICIAN;
 		case APM_POLICY_EMERGENCY:
-			return EMERGENCY_NOT_WITHDRAWN;
+			return APM_EMERGENCY_UNLESS_WITHDRAWN;
 		case APM_POLICY_EXPORT:
 			return apm_contract_policy(s, APM_POLICY_ACCESS);
 		case APM_POLICY_FETCH_CAP:

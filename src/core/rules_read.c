@@ -13,10 +13,7 @@
 
 #include <string.h>
 
-#define ACCESS_CLINICIAN 1
-#define EXPORT_UNLESS_WITHDRAWN 1
-#define EMERGENCY_NONE 0
-#define EMERGENCY_NOT_WITHDRAWN 1
+#include "policy.h"
 
 static bool
 has_role(const ApmCase *c, uint16_t roles)
@@ -152,7 +149,7 @@ may_read_in_emergency(const ApmCase *c)
 {
 	Standing standing;
 
-	if (apm_case_policy(c, APM_POLICY_EMERGENCY) != EMERGENCY_NOT_WITHDRAWN)
+	if (apm_case_policy(c, APM_POLICY_EMERGENCY) != APM_EMERGENCY_UNLESS_WITHDRAWN)
 		return APM_HOLDS;
 	standing = standing_of(c, APM_PURPOSE_EMERGENCY);
 	return apm_holds_if(!standing.everybody || standing.granted);
@@ -171,13 +168,13 @@ apm_judge_consent(const ApmCase *c)
 		case APM_SCOPE_MATCH:
 			return may_read(c, query->purpose,
 							has_role(c, APM_ROLE_CLINICIAN) &&
-								apm_case_policy(c, APM_POLICY_ACCESS) == ACCESS_CLINICIAN);
+								apm_case_policy(c, APM_POLICY_ACCESS) == APM_ACCESS_CLINICIAN);
 		case APM_SCOPE_HISTORY:
 			return has_role(c, APM_ROLE_AUDITOR) ? APM_HOLDS
 												 : may_read(c, APM_PURPOSE_PATIENT_REQUEST, false);
 		case APM_SCOPE_EXPORT:
 			return may_read(c, query->purpose,
-							apm_case_policy(c, APM_POLICY_EXPORT) == EXPORT_UNLESS_WITHDRAWN);
+							apm_case_policy(c, APM_POLICY_EXPORT) == APM_EXPORT_UNLESS_WITHDRAWN);
 		case APM_SCOPE_EMERGENCY:
 			return may_read_in_emergency(c);
 		case APM_SCOPE_SEARCH:
@@ -236,7 +233,7 @@ apm_judge_emergency(const ApmCase *c)
 {
 	if (c->tx->kind != APM_KIND_QUERY || c->tx->u.query.scope != APM_SCOPE_EMERGENCY)
 		return APM_HOLDS;
-	return apm_holds_if(apm_case_policy(c, APM_POLICY_EMERGENCY) != EMERGENCY_NONE &&
+	return apm_holds_if(apm_case_policy(c, APM_POLICY_EMERGENCY) != APM_EMERGENCY_NONE &&
 						apm_contract_reason_name(c->state, c->tx->u.query.reason) != NULL);
 }
 
