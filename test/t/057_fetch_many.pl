@@ -68,7 +68,7 @@ is(doctor(q{SELECT string_agg(m.rid::text, ' ' ORDER BY m.rid) = (SELECT string_
 	FROM apm_fetch(ARRAY['p1']) AS m}), 't', 'one in an array is the same as one');
 is(doctor(q{SELECT bool_and(superseded_by IS NULL AND flags = '{}') FROM apm_fetch(ARRAY['p1', 'p2'])}), 't', 'nothing is superseded, nothing flagged');
 leaves('one who is named twice is asked for once', 2, sub {
-	$got = doctor(q{SELECT string_agg(pid || record ->> 'visit', ' ') FROM apm_fetch(ARRAY['p2', 'p1', 'p2', 'p1', 'p2'])});
+	$got = doctor(q{SELECT string_agg(pid || (record ->> 'visit'), ' ') FROM apm_fetch(ARRAY['p2', 'p1', 'p2', 'p1', 'p2'])});
 });
 is($got, 'p21 p22 p11 p12', 'and comes once');
 leaves('two spellings of one pid are one patient', 1, sub {

@@ -40,10 +40,10 @@ $node->safe_psql('clinic', q(
 	CREATE FUNCTION lend_submit(text) RETURNS uuid LANGUAGE sql SECURITY DEFINER AS $$ SELECT apm_submit($1, '{"x": 1}') $$;
 	CREATE VIEW lent AS SELECT * FROM apm_fetch('p1');
 	GRANT SELECT ON lent TO outsider));
-fails_with($node, 'clinic', q(SELECT lend('p1')), 'AP001', qr/rule "actor"/, 'a definer function does not read for others', 'outsider');
+fails_with($node, 'clinic', q(SELECT lend('p1')), 'AP001', qr/rule "consent"/, 'a definer function does not read for others', 'outsider');
 fails_with($node, 'clinic', q(SELECT lend_submit('p1')), '42501', qr/permission denied to submit/, 'nor submit', 'outsider');
 fails_with($node, 'clinic', 'SELECT * FROM lent', '42501', qr/permission denied for function apm_fetch/, 'nor does a view', 'outsider');
-fails_with($node, 'clinic', $fetch, 'AP001', qr/rule "actor"/, 'a superuser is no clinician');
+fails_with($node, 'clinic', $fetch, 'AP001', qr/rule "consent"/, 'a superuser is no clinician');
 fails_with($node, 'clinic', $fetch, '42501', qr/permission denied for function/, 'a role that does not inherit must be set', 'reserved');
 
 my $before = query($node, 'clinic', $queries);
