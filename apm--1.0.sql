@@ -149,6 +149,31 @@ CREATE INDEX waiting_later_idx ON apm.waiting (index_key) WHERE reason <> 'new';
 ALTER TABLE apm.waiting ALTER COLUMN sealed SET STORAGE EXTERNAL;
 COMMENT ON TABLE apm.waiting IS 'records of sensors that wait, sealed, for reception or for their patient';
 
+-- A table of the administrator's whose new rows are submitted.  Its triggers say which column is what; here
+-- is what outlives them.  position is a key, sealed: where a backfill is.
+CREATE TABLE apm.attached_table (
+	relation regclass CONSTRAINT attached_table_pkey PRIMARY KEY,
+	id uuid NOT NULL CONSTRAINT attached_table_id_key UNIQUE,
+	key_columns name[] NOT NULL,
+	attached_at timestamptz NOT NULL,
+	detached_at timestamptz,
+	started_at timestamptz,
+	finished_at timestamptz,
+	position bytea,
+	rows_done bigint NOT NULL DEFAULT 0,
+	rows_refused bigint NOT NULL DEFAULT 0,
+	rows_estimated bigint
+);
+COMMENT ON TABLE apm.attached_table IS 'tables that are or were attached: the id that Rids of their rows are derived from, and how far a backfill is';
+
+CREATE TABLE apm.attached_refusal (
+	rid uuid CONSTRAINT attached_refusal_pkey PRIMARY KEY,
+	id uuid NOT NULL,
+	code text NOT NULL,
+	refused_at timestamptz NOT NULL
+);
+COMMENT ON TABLE apm.attached_refusal IS 'rows that a backfill could not submit, by the Rid that they would have, with the SQLSTATE that says why';
+
 CREATE TABLE apm.queue (
 	id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT queue_pkey PRIMARY KEY,
 	tid uuid NOT NULL,
@@ -436,6 +461,7 @@ COMMENT ON TABLE apm.cloud_record IS 'embedded cloud store, for servers without 
 -- ---------------------------------------------------------------------------
 REVOKE ALL ON ALL TABLES IN SCHEMA apm FROM PUBLIC;
 GRANT SELECT, INSERT ON apm.block, apm.leaf, apm.body, apm.load_notice TO apm_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON apm.attached_table, apm.attached_refusal TO apm_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON
 	apm.attribute, apm.patient, apm.profile, apm.last_value, apm.note, apm.staff, apm.submission, apm.waiting,
 	apm.queue, apm.quarantine, apm.chain, apm.pool, apm.verdict, apm.candidate, apm.tip, apm.member,
@@ -448,6 +474,10 @@ GRANT SELECT ON SEQUENCE apm.queue_id_seq, apm.outbox_id_seq, apm.waiting_id_seq
 
 -- verdict and candidate belong to a block in making, load_notice to this database alone.
 SELECT pg_catalog.pg_extension_config_dump('apm.attribute', 'WHERE NOT builtin');
+-- a table that is gone has a number only, which another may have after a restore
+SELECT pg_catalog.pg_extension_config_dump('apm.attached_table',
+	'WHERE relation IN (SELECT oid FROM pg_catalog.pg_class)');
+SELECT pg_catalog.pg_extension_config_dump('apm.attached_refusal', '');
 DO LANGUAGE plpgsql $dump$
 DECLARE
 	wanted pg_catalog.text;
@@ -776,6 +806,75 @@ CREATE TRIGGER record_unchanged INSTEAD OF UPDATE OR DELETE ON apm.patient_recor
 	FOR EACH ROW EXECUTE FUNCTION apm.record_refuse();
 REVOKE ALL ON apm.patient_record FROM PUBLIC;
 GRANT SELECT, INSERT ON apm.patient_record TO apm_admin, apm_clinician, apm_sensor;
+
+-- A table that is there already.  Whoever gives it a partition needs EXECUTE on the trigger's function then, years
+-- later; PUBLIC may have it, since no trigger function can be called, and this one serves tables that are attached.
+CREATE FUNCTION apm.attached_insert() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_attached_insert';
+COMMENT ON FUNCTION apm.attached_insert() IS 'collects the rows inserted into an attached table';
+REVOKE ALL ON FUNCTION apm.attached_insert() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION apm.attached_insert() TO PUBLIC;
+
+CREATE FUNCTION apm.attached_flush() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_attached_flush';
+COMMENT ON FUNCTION apm.attached_flush() IS 'encrypts and queues the rows inserted into an attached table';
+REVOKE ALL ON FUNCTION apm.attached_flush() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION apm.attached_flush() TO apm_admin;
+
+CREATE FUNCTION @extschema@.apm_attach(relation regclass, pid_column name, time_column name DEFAULT NULL)
+	RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_attach';
+COMMENT ON FUNCTION @extschema@.apm_attach(regclass, name, name) IS
+	'from now on each row inserted into the table is a record, submitted in the same transaction';
+REVOKE ALL ON FUNCTION @extschema@.apm_attach(regclass, name, name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_attach(regclass, name, name) TO apm_admin;
+
+CREATE FUNCTION @extschema@.apm_detach(relation regclass)
+	RETURNS void LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_detach';
+COMMENT ON FUNCTION @extschema@.apm_detach(regclass) IS 'ends what apm_attach() began; records stay';
+REVOKE ALL ON FUNCTION @extschema@.apm_detach(regclass) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_detach(regclass) TO apm_admin;
+
+CREATE PROCEDURE @extschema@.apm_backfill(relation regclass, batch_rows integer DEFAULT 1000)
+	LANGUAGE c AS 'MODULE_PATHNAME', 'apm_backfill';
+COMMENT ON PROCEDURE @extschema@.apm_backfill(regclass, integer) IS
+	'submits the rows of an attached table that are not records yet, in batches that are committed one by one';
+REVOKE ALL ON PROCEDURE @extschema@.apm_backfill(regclass, integer) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE @extschema@.apm_backfill(regclass, integer) TO apm_admin;
+
+CREATE FUNCTION @extschema@.apm_attached_rid("row" record)
+	RETURNS uuid LANGUAGE c STABLE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_attached_rid';
+COMMENT ON FUNCTION @extschema@.apm_attached_rid(record) IS 'the Rid of a row of an attached table';
+REVOKE ALL ON FUNCTION @extschema@.apm_attached_rid(record) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_attached_rid(record) TO apm_admin, apm_clinician;
+
+-- The columns as the trigger has them: its arguments, after the first, say what each is.
+CREATE VIEW apm.attachment AS
+	SELECT a.relation, n.pid_column, n.time_column,
+		t.tgenabled IS NOT NULL AND t.tgenabled <> 'D' AS attached, a.attached_at, a.detached_at,
+		a.started_at, a.rows_done, a.rows_refused, a.rows_estimated, a.finished_at
+	FROM ONLY apm.attached_table AS a
+		JOIN pg_class AS c ON c.oid = a.relation
+		LEFT JOIN pg_trigger AS t ON t.tgrelid = a.relation AND t.tgfoid = 'apm.attached_insert()'::regprocedure
+		LEFT JOIN LATERAL (
+			SELECT max(b.attname::text) FILTER (WHERE w.part LIKE '%pid')::name AS pid_column,
+				max(b.attname::text) FILTER (WHERE w.part LIKE '%time')::name AS time_column
+			FROM unnest(t.tgattr::smallint[], (string_to_array(encode(t.tgargs, 'escape'), '\000'))[2:])
+					AS w (attnum, part)
+				JOIN pg_attribute AS b ON b.attrelid = t.tgrelid AND b.attnum = w.attnum
+		) AS n ON true;
+COMMENT ON VIEW apm.attachment IS 'tables that are or were attached, and how far a backfill is';
+REVOKE ALL ON apm.attachment FROM PUBLIC;
+GRANT SELECT ON apm.attachment TO apm_admin, apm_auditor;
+
+CREATE VIEW apm.attachment_refused AS
+	SELECT a.relation, r.rid, r.code, r.refused_at
+	FROM ONLY apm.attached_refusal AS r JOIN ONLY apm.attached_table AS a ON a.id = r.id;
+COMMENT ON VIEW apm.attachment_refused IS 'rows that a backfill could not submit; apm_attached_rid(row) tells which they are, the SQLSTATE why';
+REVOKE ALL ON apm.attachment_refused FROM PUBLIC;
+GRANT SELECT ON apm.attachment_refused TO apm_admin;
 
 CREATE FUNCTION @extschema@.apm_fetch(pid text, purpose text DEFAULT NULL, all_versions boolean DEFAULT false,
 	fields jsonb DEFAULT NULL,

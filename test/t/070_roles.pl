@@ -92,8 +92,11 @@ my $attempt = q(
 my $attempts = qq(
 	CREATE TEMP TABLE outcome (role name, sql text, state text);
 	CREATE TEMP TABLE attempts AS
-		SELECT r.role, format('SELECT %s(%s)', p.oid::regproc,
-			(SELECT string_agg(format('(SELECT NULL::%s)', format_type(t, NULL)), ', ') FROM unnest(p.proargtypes) AS t)) AS sql
+		SELECT r.role, CASE p.prokind
+			WHEN 'p' THEN format('CALL %s(%s)', p.oid::regproc,
+				(SELECT string_agg(format('NULL::%s', format_type(t, NULL)), ', ') FROM unnest(p.proargtypes) AS t))
+			ELSE format('SELECT %s(%s)', p.oid::regproc,
+				(SELECT string_agg(format('(SELECT NULL::%s)', format_type(t, NULL)), ', ') FROM unnest(p.proargtypes) AS t)) END AS sql
 		FROM pg_proc AS p, $roles
 		WHERE p.oid IN (SELECT objid FROM ($members) AS m WHERE m.classid = 'pg_proc'::regclass)
 		 AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
