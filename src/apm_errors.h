@@ -43,6 +43,8 @@
 #define ERRCODE_APM_REGISTERED MAKE_SQLSTATE('A', 'P', '0', '1', '4')
 /* A record's identifying attributes are not those of its patient. */
 #define ERRCODE_APM_IDENTITY MAKE_SQLSTATE('A', 'P', '0', '1', '5')
+/* A record violates a data rule of the contract; the message names the rule. */
+#define ERRCODE_APM_DATA_RULE MAKE_SQLSTATE('A', 'P', '0', '1', '6')
 
 /*
  * Raises the error that a core status stands for; doing completes "could not ...",

@@ -53,12 +53,18 @@ read_fields(JsonbContainer *container, ApmFields *out)
 }
 
 bool
+apm_fields_in(JsonbContainer *container, ApmFields *out)
+{
+	if (!JsonContainerIsObject(container))
+		return false;
+	read_fields(container, out);
+	return true;
+}
+
+bool
 apm_fields_of(Jsonb *value, ApmFields *out)
 {
-	if (!JB_ROOT_IS_OBJECT(value))
-		return false;
-	read_fields(&value->root, out);
-	return true;
+	return apm_fields_in(&value->root, out);
 }
 
 void
@@ -66,10 +72,8 @@ apm_fields_member(const ApmFields *fields, const char *name, ApmFields *out)
 {
 	const ApmField *found = apm_fields_find(fields, APM_SLICE(name, strlen(name)));
 
-	if (found == NULL || found->value.type != jbvBinary ||
-		!JsonContainerIsObject(found->value.val.binary.data))
+	if (found == NULL || found->value.type != jbvBinary || !apm_fields_in(found->value.val.binary.data, out))
 		apm_raise(APM_ERR_OPEN, "read the profile");
-	read_fields(found->value.val.binary.data, out);
 }
 
 const ApmField *
@@ -285,6 +289,56 @@ apm_json_put_string(ApmBuf *out, ApmSlice utf8)
 {
 	put_string(out, (const char *) utf8.data, utf8.len);
 	apm_check(apm_buf_status(out), "write a record");
+}
+
+/* numeric_normalize() tells equal numbers by equal texts */
+static void
+put_normal_number(ApmBuf *out, Numeric number)
+{
+	char *digits = numeric_normalize(number);
+	size_t len = strlen(digits);
+
+	apm_put_raw(out, digits, len);
+	apm_wipe(digits, len);
+	pfree(digits);
+}
+
+bool
+apm_json_put_scalar(ApmBuf *out, const JsonbValue *value, const char *what)
+{
+	switch (value->type)
+	{
+		case jbvString:
+			apm_put_u8(out, 't');
+			apm_nfc_put(out, APM_SLICE(value->val.string.val, value->val.string.len), what);
+			return true;
+		case jbvNumeric:
+			apm_put_u8(out, 'n');
+			put_normal_number(out, value->val.numeric);
+			return true;
+		case jbvBool:
+			apm_put_u8(out, 'b');
+			apm_put_u8(out, value->val.boolean ? '1' : '0');
+			return true;
+		default:
+			return false;
+	}
+}
+
+Numeric
+apm_json_scalar_number(ApmSlice scalar)
+{
+	char *digits;
+	Datum number;
+
+	if (scalar.len < 2 || scalar.data[0] != 'n')
+		return NULL;
+	digits = pnstrdup((const char *) scalar.data + 1, scalar.len - 1);
+	number = DirectFunctionCall3(numeric_in, CStringGetDatum(digits), ObjectIdGetDatum(InvalidOid),
+								 Int32GetDatum(-1));
+	apm_wipe(digits, scalar.len - 1);
+	pfree(digits);
+	return DatumGetNumeric(number);
 }
 
 Jsonb *

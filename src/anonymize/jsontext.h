@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "utils/jsonb.h"
+#include "utils/numeric.h"
 
 #include "core/bytes.h"
 
@@ -29,6 +30,8 @@ typedef struct ApmFields
 
 /* The members of value; false if it is no object. */
 extern bool apm_fields_of(Jsonb *value, ApmFields *out);
+/* Those of a value inside another. */
+extern bool apm_fields_in(JsonbContainer *container, ApmFields *out);
 /* Those of a member that is an object; raises AP004 if there is none (a sealed profile always has it). */
 extern void apm_fields_member(const ApmFields *fields, const char *name, ApmFields *out);
 extern const ApmField *apm_fields_find(const ApmFields *fields, ApmSlice name);
@@ -48,6 +51,14 @@ extern void apm_json_put_fields(ApmBuf *out, const ApmFields *fields);
 extern void apm_json_put_value(ApmBuf *out, const JsonbValue *value);
 /* Append a UTF-8 text as a JSON string. */
 extern void apm_json_put_string(ApmBuf *out, ApmSlice utf8);
+
+/*
+ * Append the one form of a text (NFC), a number or a boolean, so that equal values have equal bytes and values of
+ * different types have different ones; false, and nothing appended, for any other value.  what as in unicode.h.
+ */
+extern bool apm_json_put_scalar(ApmBuf *out, const JsonbValue *value, const char *what);
+/* The number in such a form; NULL if it is none. */
+extern Numeric apm_json_scalar_number(ApmSlice scalar);
 
 /* The value of a text that the functions above wrote, in secret memory of the core. */
 extern Jsonb *apm_json_parse(ApmSlice text);

@@ -114,23 +114,35 @@ extern void apm_identifying_value(const ApmField *field, ApmBuf *out);
 extern bool apm_patient_register(const ApmPid *pid, const ApmFields *identifying, const ApmFields *attributes,
 								 ApmOutgoing *out, ApmPatient **made);
 
-/* The primary transaction of a record: encrypts the text and adds it; answers its place. */
+/* What came of holding a record to what the contract asks (datarule.h). */
+typedef struct ApmRuling
+{
+	ApmDigest ruleset; /* zeros: there are no data rules */
+	ApmBuf violated;   /* a JSON array of the names of rules that let it pass; empty: none */
+	ApmBuf fields;	   /* public fields, encoded; empty: none */
+} ApmRuling;
+
 typedef struct ApmRecord
 {
 	ApmUuid rid;
 	bool has_amends;
 	ApmUuid amends;
-	bool late;	  /* observed well before it was submitted */
-	Jsonb *value; /* as the client gave it */
+	bool late;	/* observed well before it was submitted */
+	bool dated; /* observed_us is no time of this statement, so something newer may have been recorded */
+	uint64 observed_us; /* 0: it is late, and how late is not known */
+	Jsonb *value;		/* as the client gave it */
+	ApmRuling ruling;
 } ApmRecord;
 
 /* What the chain is told of it. */
 static inline uint8
 apm_record_flags(const ApmRecord *record)
 {
-	return (record->has_amends ? APM_PRIMARY_AMENDS : 0) | (record->late ? APM_PRIMARY_LATE : 0);
+	return (record->has_amends ? APM_PRIMARY_AMENDS : 0) | (record->late ? APM_PRIMARY_LATE : 0) |
+		   (record->ruling.violated.len > 0 ? APM_PRIMARY_FLAGGED : 0);
 }
 
+/* The primary transaction of a record: encrypts the text and adds it; answers its place. */
 extern int apm_record_add(ApmOutgoing *out, const ApmPatient *patient, const ApmRecord *record,
 						  const ApmDeclared *declared, ApmTransaction *tx);
 

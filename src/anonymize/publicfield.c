@@ -2,8 +2,9 @@
  * publicfield.c
  *	  Public fields of a transaction (core/field.h), from JSON.
  *
- * The type of a field is that of its JSON value.  Nothing here asks for the template in force: what
- * does not fit it the contract refuses, and a query that was refused has left its trace.
+ * The type of a field is that of its JSON value.  Of a query nobody here asks for the template in force: what
+ * does not fit it the contract refuses, and a query that was refused has left its trace.  A record's are picked
+ * out of it by the template, since only that tells them from the attributes that stay encrypted.
  */
 #include "postgres.h"
 
@@ -96,4 +97,58 @@ apm_public_fields_read(Jsonb *given, ApmBuf *out)
 	if (status == APM_ERR_RANGE)
 		field_fault();
 	apm_check(status, "encode public fields");
+}
+
+/* The record's attribute that a template asks for, if it has one that fits. */
+static bool
+pick_one(const ApmFields *record, const ApmFieldSpec *spec, ApmPublicField *out)
+{
+	const ApmField *field = apm_fields_find(record, spec->name);
+
+	return field != NULL && apm_public_field_of(field, out) && apm_field_fits(out, spec);
+}
+
+/* The attributes that one template asks for, ascending by name as it has them; false if one must be there and is not. */
+static bool
+pick_all(const ApmFields *record, ApmSlice template, ApmPublicField *fields, int *n)
+{
+	ApmFieldSpec *specs = palloc(sizeof(ApmFieldSpec) * APM_FIELDS_MAX);
+	int nspecs;
+	bool all = apm_specs_decode(template, specs, &nspecs) == APM_OK;
+
+	*n = 0;
+	for (int i = 0; i < nspecs && all; i++)
+	{
+		if (pick_one(record, &specs[i], &fields[*n]))
+			(*n)++;
+		else
+			all = !specs[i].required;
+	}
+	pfree(specs);
+	return all;
+}
+
+void
+apm_public_fields_pick(const ApmFields *record, const ApmContractState *contract, bool refuse, ApmBuf *out)
+{
+	ApmPublicField fields[APM_FIELDS_MAX];
+	bool asked = false;
+	size_t at = 0;
+	ApmItem item;
+	int n;
+
+	while (apm_contract_next_item(contract, &at, &item))
+	{
+		if (item.type != APM_ITEM_TEMPLATE || item.kind != APM_KIND_PRIMARY)
+			continue;
+		asked = true;
+		if (!pick_all(record, item.body, fields, &n))
+			continue;
+		apm_check(apm_fields_encode(fields, n, out), "encode public fields");
+		return;
+	}
+	if (asked && refuse)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("the record lacks a public field that must be there"),
+						errhint("The view apm.contract shows the templates.")));
 }

@@ -28,6 +28,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "anonymize/datarule.h"
 #include "anonymize/known.h"
 #include "anonymize/waiting.h"
 #include "apm_errors.h"
@@ -225,9 +226,41 @@ decide_all(Batch *batch)
 }
 
 /*
- * Encrypts what is sent.  Nobody is there any more to be told that a record is bad: what is to
- * be found out about one, now that its patient is known, is found out here and goes along with it.
+ * Holds what is to be sent to what the contract asks.  Nobody is there any more to be told that a record is bad: what
+ * is found out about one, now that its patient is known, goes along with it.
  */
+static void
+hold_all(Batch *batch)
+{
+	ApmProspect *prospects = palloc(sizeof(ApmProspect) * Max(batch->n, 1));
+	Row **rows = palloc(sizeof(Row *) * Max(batch->n, 1));
+	int n = 0;
+
+	for (int i = 0; i < batch->n; i++)
+	{
+		Row *row = &batch->rows[i];
+
+		if (row->fate != FATE_SEND)
+			continue;
+		row->record.dated = true;
+		row->record.observed_us = row->tx.time_us;
+		rows[n] = row;
+		prospects[n++] = (ApmProspect){.patient = row->known->patient, .record = &row->record};
+	}
+	apm_records_hold(prospects, n, &batch->declared, false);
+	for (int i = 0; i < n; i++)
+	{
+		if (!prospects[i].busy)
+			continue;
+		if (!rows[i]->known->busy)
+			leave_aside(&rows[i]->index);
+		rows[i]->known->busy = true;
+		rows[i]->fate = FATE_LEAVE;
+	}
+	pfree(prospects);
+	pfree(rows);
+}
+
 static void
 encrypt_all(Batch *batch, ApmOutgoing *out)
 {
@@ -348,6 +381,7 @@ receive(Batch *batch)
 
 	apm_outgoing_start(&out, NULL);
 	decide_all(batch);
+	hold_all(batch);
 	encrypt_all(batch, &out);
 	write_sent(batch);
 	write_marked(batch);

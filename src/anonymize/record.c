@@ -11,18 +11,22 @@
 #include "anonymize/token.h"
 #include "apm_errors.h"
 
-/* Appends the text that is encrypted, and the blind tokens of what is searchable in it. */
+/*
+ * Appends the text that is encrypted, and the blind tokens of what is searchable in it.  The text is the JSON, which has
+ * no newline, and behind one the names of the data rules that it violates, if any.
+ */
 static void
-record_text(const ApmPatient *patient, Jsonb *value, const ApmDeclared *declared, ApmBuf *out,
+record_text(const ApmPatient *patient, const ApmRecord *record, const ApmDeclared *declared, ApmBuf *out,
 			ApmBuf *token_bytes, ApmTokens *tokens)
 {
+	const ApmBuf *violated = &record->ruling.violated;
 	ApmFields given;
 	ApmFields own;
 	ApmFields second;
 
 	memset(tokens, 0, sizeof(*tokens));
-	if (!apm_fields_of(value, &given))
-		apm_json_put(out, value);
+	if (!apm_fields_of(record->value, &given))
+		apm_json_put(out, record->value);
 	else
 	{
 		apm_declared_pick(declared, &given, APM_CLASS_IDENTIFYING, false, &own);
@@ -31,6 +35,11 @@ record_text(const ApmPatient *patient, Jsonb *value, const ApmDeclared *declared
 		apm_tokens_of(&second, declared, token_bytes, tokens);
 		pfree(second.v);
 		pfree(own.v);
+	}
+	if (violated->len > 0)
+	{
+		apm_put_u8(out, '\n');
+		apm_put_raw(out, violated->data, violated->len);
 	}
 	apm_check(apm_buf_status(out), "write a record");
 	if (out->len > APM_RECORD_MAX)
@@ -47,7 +56,7 @@ apm_record_add(ApmOutgoing *out, const ApmPatient *patient, const ApmRecord *rec
 	ApmBuf tokens = {0};
 	int place;
 
-	record_text(patient, record->value, declared, &text, &tokens, &tx->u.primary.tokens);
+	record_text(patient, record, declared, &text, &tokens, &tx->u.primary.tokens);
 	apm_check(apm_record_seal(patient->key, &patient->key_id, &record->rid, apm_patient_apid(patient),
 							  APM_SLICE(text.data, text.len), &inner),
 			  "encrypt a record");
@@ -58,6 +67,8 @@ apm_record_add(ApmOutgoing *out, const ApmPatient *patient, const ApmRecord *rec
 	tx->u.primary.apid = apm_patient_apid(patient);
 	tx->u.primary.flags = apm_record_flags(record);
 	tx->u.primary.amends = record->amends;
+	tx->u.primary.ruleset = record->ruling.ruleset;
+	tx->fields = APM_SLICE(record->ruling.fields.data, record->ruling.fields.len);
 	tx->u.primary.record = APM_SLICE(inner.data, inner.len);
 	place = apm_outgoing_add(out, tx);
 	apm_buf_reset(&inner);

@@ -14,7 +14,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
-#include "anonymize/patient.h"
+#include "anonymize/lastvalue.h"
 #include "anonymize/unicode.h"
 #include "anonymize/waiting.h"
 #include "apm_errors.h"
@@ -189,6 +189,7 @@ apm_patient_register(const ApmPid *pid, const ApmFields *identifying, const ApmF
 		return false;
 	tid = seal_profile(p, APM_SLICE(text.data, text.len), &none, out, &sealed);
 	write_profile(p, &sealed, &tid);
+	apm_last_values_begin(apm_patient_apid(p));
 	apm_buf_reset(&text);
 	apm_buf_reset(&sealed);
 	*made = p;

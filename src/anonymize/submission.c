@@ -4,8 +4,8 @@
  *
  * Few statements must do for many records, so they are collected in memory and go through
  * each step together: those that were submitted before are found and left out, the patients
- * are looked up, all is encrypted, and only then is anything written: the Rids, which decide
- * between two sessions that submit the same one, and the queue.
+ * are looked up, all are held to what the contract asks and encrypted, and only then are they written: the
+ * Rids, which decide between two sessions that submit the same one, and the queue.
  *
  * A sensor's records go another way: no patient is looked up, and sealed they wait for
  * reception (waiting.c).
@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "anonymize/datarule.h"
 #include "anonymize/known.h"
 #include "anonymize/submission.h"
 #include "anonymize/waiting.h"
@@ -188,6 +189,10 @@ apm_submission_add(ApmSubmission *all, const ApmGiven *given, ApmUuid *used)
 	if (given->amends != NULL)
 		row->record.amends = *given->amends;
 	row->record.late = given->late;
+	row->record.dated = given->observed_us != 0;
+	row->record.observed_us = row->record.dated ? Min(given->observed_us, row->time_us)
+							  : given->late		? 0
+												: row->time_us;
 	row->record.value = apm_json_copy(given->record);
 	fingerprint(row, &all->who);
 
@@ -404,6 +409,24 @@ match_all(Flush *flush)
 	}
 }
 
+/* Holds all rows to what the contract asks; the client is told of what it does not let in. */
+static void
+hold_all(Flush *flush)
+{
+	ApmProspect *prospects = palloc(sizeof(ApmProspect) * flush->all->n);
+	int n = 0;
+
+	for (int i = 0; i < flush->all->n; i++)
+	{
+		Row *row = &flush->all->rows[i];
+
+		if (row->fate == FATE_SEND)
+			prospects[n++] = (ApmProspect){.patient = row->known->patient, .record = &row->record};
+	}
+	apm_records_hold(prospects, n, &flush->declared, true);
+	pfree(prospects);
+}
+
 static void
 encrypt_all(Flush *flush)
 {
@@ -552,6 +575,7 @@ flush_rows(ApmSubmission *all)
 	{
 		find_patients(&flush);
 		match_all(&flush);
+		hold_all(&flush);
 		encrypt_all(&flush);
 	}
 

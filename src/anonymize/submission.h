@@ -40,6 +40,7 @@ typedef struct ApmGiven
 	const ApmUuid *rid;	   /* NULL: one is drawn */
 	const ApmUuid *amends; /* NULL: none */
 	bool late;			   /* observed well before it is submitted */
+	uint64 observed_us;	   /* when; 0: now, or, if it is late, not known */
 } ApmGiven;
 
 /* Keeps a copy, in memory that is wiped; *used is the Rid that the record has now.  Nothing is written. */

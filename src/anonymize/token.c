@@ -17,49 +17,11 @@
  */
 #include "postgres.h"
 
-#include "utils/numeric.h"
-
 #include "anonymize/token.h"
 #include "anonymize/unicode.h"
 #include "apm_errors.h"
 #include "core/digest.h"
 #include "keys/keyring.h"
-
-/* numeric_normalize() tells equal numbers by equal texts */
-static void
-put_number(ApmBuf *out, Numeric number)
-{
-	char *digits = numeric_normalize(number);
-	size_t len = strlen(digits);
-
-	apm_put_raw(out, digits, len);
-	apm_wipe(digits, len);
-	pfree(digits);
-}
-
-/* Appends the canonical form; false if the value has no token. */
-static bool
-put_value(ApmBuf *out, const JsonbValue *value)
-{
-	switch (value->type)
-	{
-		case jbvString:
-			apm_put_u8(out, 't');
-			apm_nfc_put(out, APM_SLICE(value->val.string.val, value->val.string.len),
-						"a searchable attribute");
-			return true;
-		case jbvNumeric:
-			apm_put_u8(out, 'n');
-			put_number(out, value->val.numeric);
-			return true;
-		case jbvBool:
-			apm_put_u8(out, 'b');
-			apm_put_u8(out, value->val.boolean ? '1' : '0');
-			return true;
-		default:
-			return false;
-	}
-}
 
 bool
 apm_token_of(const ApmField *field, uint8 out[APM_TOKEN_LEN])
@@ -67,7 +29,7 @@ apm_token_of(const ApmField *field, uint8 out[APM_TOKEN_LEN])
 	ApmBuf name = {.secret = true};
 	ApmBuf value = {.secret = true};
 	ApmBuf input = {.secret = true};
-	bool has = put_value(&value, &field->value);
+	bool has = apm_json_put_scalar(&value, &field->value, "a searchable attribute");
 
 	if (has)
 	{

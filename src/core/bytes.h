@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* What a core function can answer.  Anything but APM_OK leaves outputs unset. */
 typedef enum ApmStatus
@@ -57,6 +58,12 @@ typedef struct ApmSlice
 } ApmSlice;
 
 #define APM_SLICE(d, l) ((ApmSlice){(const uint8_t *) (d), (l)})
+
+static inline bool
+apm_slices_equal(ApmSlice a, ApmSlice b)
+{
+	return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
 
 /*
  * Where core memory comes from.  malloc and free unless the embedding program

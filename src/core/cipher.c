@@ -352,20 +352,21 @@ apm_profile_open(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice
 	return status;
 }
 
+/* What says only what sort of text it is and whose: label || len,aPid. */
 static ApmStatus
-note_context(ApmSlice apid, ApmBuf *out)
+patient_context(const char *label, ApmSlice apid, ApmBuf *out)
 {
-	apm_put_raw(out, "note", 4);
+	apm_put_raw(out, label, strlen(label));
 	apm_put_bytes(out, apid.data, apid.len);
 	return apm_buf_status(out);
 }
 
-ApmStatus
-apm_note_seal(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid, ApmSlice text,
-			  ApmBuf *out)
+static ApmStatus
+seal_labelled(const char *label, const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid,
+			  ApmSlice text, ApmBuf *out)
 {
 	ApmBuf about = {0};
-	ApmStatus status = note_context(apid, &about);
+	ApmStatus status = patient_context(label, apid, &about);
 
 	if (status == APM_OK)
 		status = apm_padded_seal(patient_key, key_id, apid, (ApmSlice){about.data, about.len}, text, out);
@@ -373,17 +374,45 @@ apm_note_seal(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice ap
 	return status;
 }
 
-ApmStatus
-apm_note_open(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid, ApmSlice sealed,
-			  ApmBuf *out)
+static ApmStatus
+open_labelled(const char *label, const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid,
+			  ApmSlice sealed, ApmBuf *out)
 {
 	ApmBuf about = {0};
-	ApmStatus status = note_context(apid, &about);
+	ApmStatus status = patient_context(label, apid, &about);
 
 	if (status == APM_OK)
 		status = apm_padded_open(patient_key, key_id, apid, (ApmSlice){about.data, about.len}, sealed, out);
 	apm_buf_reset(&about);
 	return status;
+}
+
+ApmStatus
+apm_note_seal(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid, ApmSlice text,
+			  ApmBuf *out)
+{
+	return seal_labelled("note", patient_key, key_id, apid, text, out);
+}
+
+ApmStatus
+apm_note_open(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid, ApmSlice sealed,
+			  ApmBuf *out)
+{
+	return open_labelled("note", patient_key, key_id, apid, sealed, out);
+}
+
+ApmStatus
+apm_last_values_seal(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid, ApmSlice text,
+					 ApmBuf *out)
+{
+	return seal_labelled("last values", patient_key, key_id, apid, text, out);
+}
+
+ApmStatus
+apm_last_values_open(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid, ApmSlice sealed,
+					 ApmBuf *out)
+{
+	return open_labelled("last values", patient_key, key_id, apid, sealed, out);
 }
 
 static ApmStatus

@@ -52,6 +52,12 @@ extern ApmStatus apm_note_seal(const uint8_t patient_key[32], const ApmKeyId *ke
 extern ApmStatus apm_note_open(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid,
 							   ApmSlice sealed, ApmBuf *out);
 
+/* A patient's last values: salt aPid, context "last values" || len,aPid. */
+extern ApmStatus apm_last_values_seal(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid,
+									  ApmSlice text, ApmBuf *out);
+extern ApmStatus apm_last_values_open(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid,
+									  ApmSlice sealed, ApmBuf *out);
+
 /*
  * A patient key wrapped by a wrapping key: nonce, AES-256-GCM, tag: 60 bytes.
  * The AAD is "wrap" || u32 generation || len,aPid.
