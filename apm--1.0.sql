@@ -92,7 +92,7 @@ CREATE TABLE apm.profile (
 );
 COMMENT ON TABLE apm.profile IS 'sealed attributes of a patient, one row a version; the chain holds the digest of each';
 
--- The last values of attributes that data rules ask for; sealed under the patient's key.
+-- The last values of attributes that data rules ask for; sealed under the patient's key, empty while there are none.
 CREATE TABLE apm.last_value (
 	apid text COLLATE "C" CONSTRAINT last_value_pkey PRIMARY KEY,
 	sealed bytea NOT NULL

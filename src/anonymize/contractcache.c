@@ -2,9 +2,10 @@
  * contractcache.c
  *	  The contract in force, kept between statements.
  *
- * Every submission must know the contract's data rules and templates, and to know them is to apply all contract
- * transactions in order.  The ledger only grows, so the place of its last item tells whether that has changed: one probe of
- * an index.  Another chain, after the extension was dropped and created again, has another id.
+ * Every submission must know the contract's data rules and templates, and to know them is to apply all
+ * contract transactions in order.  The ledger only grows, so the place of its last item tells whether that
+ * has changed: one probe of an index.  Another chain, after the extension was dropped and created again, has
+ * another id.
  */
 #include "postgres.h"
 

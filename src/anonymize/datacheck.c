@@ -2,8 +2,8 @@
  * datacheck.c
  *	  The checks of data rules: what one attribute's value must be, by itself or after an earlier one.
  *
- * Numbers are PostgreSQL's numeric throughout: a limit of 0.1 is 0.1, and a rate is compared without a division,
- * |change| * per <= most * elapsed.
+ * Numbers are PostgreSQL's numeric throughout: a limit of 0.1 is 0.1, and a rate is compared without a
+ * division, |change| * per <= most * elapsed.
  */
 #include "postgres.h"
 
@@ -187,8 +187,8 @@ apm_datacheck_of(Jsonb *json, ApmDataCheck *out)
 }
 
 /*
- * The contract's bytes may be of another version or of somebody's own making.  What PostgreSQL refuses as JSON is a
- * check that nothing passes, not an error that keeps every record out.
+ * The contract's bytes may be of another version or of somebody's own making.  What PostgreSQL refuses as
+ * JSON is a check that nothing passes, not an error that keeps every record out.
  */
 void
 apm_datacheck_read(ApmSlice utf8, ApmDataCheck *out)

@@ -8,8 +8,8 @@
  *		{"rate":{"most":x,"per":"hour"}}	a number that changed by at most x in an hour (second, minute, hour, day)
  *		{"codes":[...]}						one of these texts, numbers or booleans
  *
- * Values are compared in their one form (apm_json_put_scalar), numbers exactly.  A value of a type that
- * a check cannot judge does not pass it; an earlier one of such a type is as if there were none.
+ * Values are compared in their one form (apm_json_put_scalar), numbers exactly.  A value of a type that a
+ * check cannot judge does not pass it; an earlier one of such a type is as if there were none.
  */
 #ifndef APM_DATACHECK_H
 #define APM_DATACHECK_H
@@ -46,7 +46,7 @@ typedef struct ApmEarlierValue
 	int64 elapsed_us; /* not negative */
 } ApmEarlierValue;
 
-/* What the JSON asks for, in the current memory context; false, and kind unknown, if that is none of these. */
+/* What the JSON asks for, in the current memory context; false, and of unknown kind, if it is no check. */
 extern bool apm_datacheck_of(Jsonb *json, ApmDataCheck *out);
 
 /* The same from a text of the contract, which may be anything. */

@@ -2,12 +2,12 @@
  * datarule.c
  *	  What the contract asks of a record before it is sealed: data rules, and public fields of its template.
  *
- * The chain cannot look into a record, so the APM judges it and answers for that with its signature: a primary transaction
- * names the rule set that its record was held to, and whether it violates a rule that lets it pass.  Which rule that
- * was is sealed with the record, for it says something of the patient.
+ * The chain cannot look into a record, so the APM judges it and answers for that with its signature: a
+ * primary transaction names the rule set that its record was held to, and whether it violates a rule that
+ * lets it pass.  Which rule that was is sealed with the record, for it says something of the patient.
  *
- * What is judged is what the record itself says.  Where no record has said a value yet, the profile's stands for the
- * earlier one.  JSON's null says nothing.
+ * What is judged is what the record itself says.  Where no record has said a value yet, the profile's stands
+ * for the earlier one.  JSON's null says nothing.
  */
 #include "postgres.h"
 
@@ -53,7 +53,7 @@ typedef struct Judged
 	ApmLastValues *last; /* NULL: no rule with history judges it */
 } Judged;
 
-/* The attribute's name as records have it; a name that the server's encoding cannot express is in no record. */
+/* The attribute's name as records have it; one that the server's encoding cannot express is in no record. */
 static ApmSlice
 field_name(ApmSlice utf8)
 {

@@ -2,8 +2,9 @@
  * datarule.h
  *	  What the contract asks of a record before it is sealed: data rules, and public fields of its template.
  *
- * A data rule says of one attribute what its value must be, by itself or after the patient's earlier records
- * (datacheck.h).  It is part of the contract; the APM holds each record to it, and signs which rules those were.
+ * A data rule says of one attribute what its value must be, by itself or after the patient's earlier
+ * records (datacheck.h).  It is part of the contract; the APM holds each record to it, and signs which rules
+ * those were.
  */
 #ifndef APM_DATARULE_H
 #define APM_DATARULE_H
@@ -21,19 +22,19 @@ typedef struct ApmProspect
 } ApmProspect;
 
 /*
- * Holds n records to what the contract asks, in their order, several of one patient to one another too.  Values of
- * theirs become the patients' last values, which are locked until the end of the transaction, so two
- * sessions that submit for one patient do it one after the other; in REPEATABLE READ 40001 may be raised.  Only
- * patients of records that rules with history judge are locked.
+ * Holds n records to what the contract asks, in their order, several of one patient to one another
+ * too.  Values of theirs become the patients' last values, which are locked until the end of the
+ * transaction, so two sessions that submit for one patient do it one after the other; in REPEATABLE READ
+ * 40001 may be raised.  Only patients of records that rules with history judge are locked.
  *
- * With refuse, somebody is there to be told: raises AP016 for a record that violates a rule whose violation refuses, and
- * 22023 for one that lacks a public field which a template requires.  Without, every violation is a flag, and
- * nobody is waited for.
+ * With refuse, somebody is there to be told: raises AP016 for a record that violates a rule whose violation
+ * refuses, and 22023 for one that lacks a public field which a template requires.  Without, every violation
+ * is a flag, and nobody is waited for.
  *
- * A dated record is late also if it was observed before the value that it would be compared with.
- * Late records and amendments are not compared with earlier values, and no violation refuses a late one.  What a late
- * one says becomes the last value only where there is none that is newer; what an amendment says only where the record
- * that it amends said the last value.
+ * A dated record is late also if it was observed before the value that it would be compared with. Late
+ * records and amendments are not compared with earlier values, and no violation refuses a late one.  What a
+ * late one says becomes the last value only where there is none that is newer; what an amendment says only
+ * where the record that it amends said the last value.
  *
  * In a section, in whose memory rulings live.
  */

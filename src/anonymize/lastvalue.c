@@ -2,12 +2,12 @@
  * lastvalue.c
  *	  The last values of a patient's attributes that data rules compare with.
  *
- * A patient's earlier records lie in the cloud, and the backend that submits a new one may not read them.  What rules
- * compare with is therefore kept beside the profile: a few values, sealed under the patient's key, so that they die
- * with it.  Two sessions that submit for one patient must see each other's values, so the row is locked until the end
- * of the transaction.  Each patient has one from his registration on, empty at first, so that there is always something
- * to lock.  Rows are locked in the order of the aPids, so that two statements about the same patients wait for each other
- * and not in a circle.
+ * A patient's earlier records lie in the cloud, and the backend that submits a new one may not read
+ * them.  What rules compare with is therefore kept beside the profile: a few values, sealed under the
+ * patient's key, so that they die with it.  Two sessions that submit for one patient must see each other's
+ * values, so the row is locked until the end of the transaction.  Each patient has one from his registration
+ * on, empty at first, so that there is always something to lock.  Rows are locked in the order of the aPids,
+ * so that two statements about the same patients wait for each other and not in a circle.
  *
  * Sealed is: u8 'V', u8 version, u16 count, and for each value: attribute, u64 time, Rid, value.
  */
@@ -182,7 +182,8 @@ apm_last_values_lock(const ApmPatient *const *patients, int n, bool wait)
 {
 	/* sorted first, and locked then */
 	static ApmStatement lock = {
-		"SELECT l.apid, l.sealed FROM ONLY apm.last_value AS l WHERE l.apid = ANY ($1) ORDER BY l.apid FOR UPDATE",
+		"SELECT l.apid, l.sealed FROM ONLY apm.last_value AS l WHERE l.apid = ANY ($1) ORDER BY l.apid"
+		" FOR UPDATE",
 		1,
 		{TEXTARRAYOID},
 		NULL,

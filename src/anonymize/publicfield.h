@@ -12,22 +12,22 @@
 #include "core/field.h"
 
 /*
- * A member of an object as a public field: an integer, a boolean, or a text as a code; false for anything else.
- * Name and code point into the jsonb; whether they are within the bounds of core/field.h, and what a template
- * asks for, is looked at by whoever takes it.
+ * A member of an object as a public field: an integer, a boolean, or a text as a code; false for anything
+ * else. Name and code point into the jsonb; whether they are within the bounds of core/field.h, and what a
+ * template asks for, is looked at by whoever takes it.
  */
 extern bool apm_public_field_of(const ApmField *field, ApmPublicField *out);
 
 /*
- * Appends the encoding of what a caller gives as public fields; NULL and the empty object are none.  Raises 22023
- * for what is no object of public fields, and 54000 for too many.
+ * Appends the encoding of what a caller gives as public fields; NULL and the empty object are none.  Raises
+ * 22023 for what is no object of public fields, and 54000 for too many.
  */
 extern void apm_public_fields_read(Jsonb *given, ApmBuf *out);
 
 /*
- * Appends the encoding of a record's attributes that a template for records has in force: those of the first template, by
- * name, of which the record has all that must be there.  If it has them of none, raises 22023 with refuse, or leaves it to
- * the contract to refuse the record.
+ * Appends the encoding of a record's attributes that a template for records has in force: those of the
+ * first template, by name, of which the record has all that must be there.  If it has them of none, raises
+ * 22023 with refuse, or leaves it to the contract to refuse the record.
  */
 extern void apm_public_fields_pick(const ApmFields *record, const ApmContractState *contract, bool refuse,
 								   ApmBuf *out);
