@@ -271,8 +271,20 @@ nobody_of(const ApmUuid *tid)
 }
 
 /*
+ * Is it the patient whom this rule lets nobody read, and not the statement that it refuses?  A site rule may look
+ * at either, and to say that it refused would say that somebody was found.
+ */
+static bool
+concerns_patient(uint16 rule)
+{
+	return rule == APM_RULE_PATIENT || rule == APM_RULE_ERASED || rule == APM_RULE_HOME ||
+		   rule == APM_RULE_CONSENT || rule >= APM_SITE_RULE;
+}
+
+/*
  * Asks for the patients that a search found; those that the contract allows are in *answers with the records that
- * were found, and in *apids.  Returns how many.
+ * were found, and in *apids.  Returns how many.  Raises AP001 if it refuses anybody for another reason than himself:
+ * what is left would look like the whole.
  */
 static int
 ask_for_patients(const ApmSearchResult *found, uint16 purpose, ApmSlice fields, ApmGateQuestion **answers,
@@ -293,8 +305,9 @@ ask_for_patients(const ApmSearchResult *found, uint16 purpose, ApmSlice fields, 
 	*answers = apm_gate_ask(&ask, *apids, n);
 	for (int i = 0; i < found->npatients; i++)
 	{
-		if ((*answers)[i].rule_name != NULL)
+		if ((*answers)[i].rule_name != NULL && concerns_patient((*answers)[i].rule))
 			continue;
+		apm_gate_require(&(*answers)[i]);
 		(*answers)[allowed] = (*answers)[i];
 		(*answers)[allowed].nrecords = found->patients[i].nrecords;
 		(*answers)[allowed].records = found->patients[i].records;

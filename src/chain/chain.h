@@ -95,7 +95,7 @@ extern int apm_ledger_records(ApmSlice apid, uint64 height, bool all, ApmPlace *
  */
 extern int apm_ledger_matches(const ApmTokens *tokens, uint64 height, int limit, ApmMatch **out);
 
-/* Which of n Rids has the ledger, in any version, with all these tokens? */
+/* Which of n Rids has the ledger, in any version, with all these tokens?  The caller's snapshot plays no part. */
 extern void apm_ledger_have_tokens(const ApmTokens *tokens, const ApmUuid *rids, int n, bool *have);
 
 /*

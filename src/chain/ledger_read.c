@@ -201,7 +201,7 @@ apm_ledger_have_tokens(const ApmTokens *tokens, const ApmUuid *rids, int n, bool
 		.types = {UUIDARRAYOID, BYTEAARRAYOID},
 	};
 	Datum args[] = {apm_uuid_array(rids, n), token_array(tokens)};
-	uint64 rows = apm_run(&get, args);
+	uint64 rows = apm_run_latest(&get, args);
 
 	memset(have, 0, sizeof(bool) * n);
 	for (uint64 row = 0; row < rows; row++)
