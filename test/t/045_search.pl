@@ -144,7 +144,7 @@ tampered('a token is moved to another row',
 	"UPDATE ehr SET tokens = CASE rid WHEN '$rid{one}' THEN array_remove(tokens, $token) ELSE tokens || $token END WHERE rid IN ('$rid{one}', '$rid{two}')", $hides);
 tampered('two rows change their contents',
 	"UPDATE ehr AS e SET apr = k.apr FROM kept AS k WHERE (e.rid, k.rid) IN (('$rid{one}', '$rid{two}'), ('$rid{two}', '$rid{one}'))", qr/record .* does not match the ledger/);
-tampered('a row comes twice', "ALTER TABLE ehr DROP CONSTRAINT ehr_pkey; INSERT INTO ehr SELECT * FROM ehr WHERE rid = '$rid{one}'", qr/a record twice/);
+tampered('a row comes twice', "ALTER TABLE ehr DROP CONSTRAINT ehr_pkey; INSERT INTO ehr SELECT * FROM ehr WHERE rid = '$rid{four}'", qr/a record twice/);
 tampered('a row has no id', "ALTER TABLE ehr DROP CONSTRAINT ehr_pkey; ALTER TABLE ehr ALTER rid DROP NOT NULL; UPDATE ehr SET rid = NULL WHERE rid = '$rid{one}'", qr/no id/);
 finds($filter, [qw(one)], 'all is well again');
 $cloud->stop('fast');
