@@ -136,7 +136,7 @@ fails_with($node, 'clinic', q{SELECT * FROM apm_fetch('p1', fields => '{"ward": 
 
 my $waiting = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND wait_event_type = 'Extension'};
 
-# Lets a reader wait for two verdicts that do not come, does something, lets them come, and returns what he was told.
+# Lets a reader wait for two verdicts that do not come, does something that lets them come, and returns what he was told.
 sub meanwhile
 {
 	my ($name, $does) = @_;
@@ -149,7 +149,7 @@ sub meanwhile
 	wait_for($node, 'clinic', 'SELECT count(*) = 2 FROM apm.pool', "$name: two queries wait in the pool");
 	wait_for($node, 'clinic', $waiting, "$name: and one reader for both", '1');
 	$does->($blocker);
-	wait_for($node, 'clinic', 'SELECT count(*) FROM apm.leaf WHERE kind = 3', "$name: both queries are in the ledger", $before + 2);
+	wait_for($node, 'clinic', 'SELECT count(*) FROM apm.leaf WHERE kind = 3', "$name: the queries are in the ledger", $before + 2);
 	my $told = $reader->query('SELECT 1');
 	$told .= $reader->{stderr};
 	$reader->quit;
@@ -178,6 +178,16 @@ $told = meanwhile('miner gone', sub {
 	$_[0]->query_safe('COMMIT');
 });
 like($told, qr/rows\|4/, 'the miner gone and come again, he reads');
+
+# somebody's trigger takes one of two queries away
+$node->safe_psql('clinic', q{
+	CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF EXISTS (SELECT FROM apm.pool) THEN RETURN NULL; END IF; RETURN NEW; END $$;
+	CREATE TRIGGER lose BEFORE INSERT ON apm.pool FOR EACH ROW EXECUTE FUNCTION lose()});
+leaves('one of two queries is lost', 1, sub {
+	fails_with($node, 'clinic', q{SELECT * FROM apm_fetch(ARRAY['p1', 'p2'])}, 'AP007', qr/the chain has lost the query/, 'neither patient is read', 'doctor');
+});
+$node->safe_psql('clinic', 'DROP TRIGGER lose ON apm.pool');
+is(doctor(q{SELECT count(*) FROM apm_fetch(ARRAY['p1', 'p2'])}), '4', 'once it is gone, both are');
 
 # --- How many at once, how many in an hour -----------------------------------------------------------
 
