@@ -213,11 +213,11 @@ apm_gate_ask(const ApmAsk *ask, const ApmSlice *apids, int n)
 }
 
 ApmGateQuestion *
-apm_gate_ask_export(const ApmExportFields *dataset, ApmSlice fields)
+apm_gate_ask_export(const ApmExportFields *dataset)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ApmGateQuestion *question = palloc0(sizeof(ApmGateQuestion));
-	ApmTransaction tx = {.kind = APM_KIND_EXPORT, .fields = fields, .u.export = *dataset};
+	ApmTransaction tx = {.kind = APM_KIND_EXPORT, .u.export = *dataset};
 	ApmSection section;
 	ApmOutgoing out;
 	ApmActing who;

@@ -49,6 +49,6 @@ extern ApmSlice *apm_gate_apids(const ApmSlice *pids, int n);
 extern ApmGateQuestion *apm_gate_ask(const ApmAsk *ask, const ApmSlice *apids, int n);
 
 /* The same for the transaction of a dataset, whose patients have been asked for before. */
-extern ApmGateQuestion *apm_gate_ask_export(const ApmExportFields *dataset, ApmSlice fields);
+extern ApmGateQuestion *apm_gate_ask_export(const ApmExportFields *dataset);
 
 #endif /* APM_ANONYMIZE_GATE_H */

@@ -312,6 +312,18 @@ apm_contract_load_count(ApmContractState *s, uint8_t counter, const ApmDigest *s
 	return apm_tally_point(&s->tallies[counter], subject, time_us, total);
 }
 
+ApmStatus
+apm_contract_try_item(const ApmContractState *s, const ApmItem *item)
+{
+	ApmInForce trial;
+	ApmStatus status = apm_inforce_copy(&s->items, &trial);
+
+	if (status == APM_OK)
+		status = apm_inforce_enter(&trial, item, EARLIER_HEIGHT, 0);
+	apm_inforce_free(&trial);
+	return status;
+}
+
 uint64_t
 apm_contract_policy(const ApmContractState *s, uint16_t key)
 {

@@ -153,12 +153,8 @@ extern ApmStatus apm_contract_load_count(ApmContractState *s, uint8_t counter, c
 #define APM_TEMPLATES_MAX 64  /* in force */
 #define APM_DATA_RULES_MAX 64 /* in force */
 
-/*
- * May a template give transactions of this kind public fields?  They carry them in all
- * their forms but reads that an office asks for (scopes history, export, note) and reviews.
- */
+/* May a template give transactions of this kind public fields? */
 extern bool apm_kind_has_fields(ApmKind kind);
-extern bool apm_transaction_has_fields(const ApmTransaction *tx);
 /* May a site rule judge transactions of this kind?  Not those that could drop it. */
 extern bool apm_kind_has_rules(ApmKind kind);
 
@@ -181,6 +177,8 @@ extern ApmStatus apm_contract_ruleset(const ApmContractState *s, ApmDigest *out)
  * data rules by name.  Start with *at = 0; false at the end.
  */
 extern bool apm_contract_next_item(const ApmContractState *s, size_t *at, ApmItem *out);
+/* Could this item be applied to what is in force?  APM_ERR_RANGE if not. */
+extern ApmStatus apm_contract_try_item(const ApmContractState *s, const ApmItem *item);
 /* borrowed; NULL when not a member */
 extern const ApmEcKey *apm_contract_node(const ApmContractState *s, const ApmDigest *id);
 /* what the state says; known = false when not loaded */

@@ -204,6 +204,18 @@ policy_in_bounds(const ApmItem *item)
 	}
 }
 
+/* The code of the next purpose or reason: one more than the last, and never one that the genesis block's list has. */
+static uint16_t
+next_code(const ApmInForce *f, uint8_t type)
+{
+	const ApmHeldList *list = &f->now[type];
+	uint16_t code = type == APM_ITEM_PURPOSE ? LENGTH(purposes) : LENGTH(reasons);
+
+	if (list->n > 0 && list->v[list->n - 1]->item.key > code)
+		code = list->v[list->n - 1]->item.key;
+	return (uint16_t) (code + 1);
+}
+
 static bool
 is_named(const char *name, ApmSlice wanted)
 {
@@ -384,12 +396,15 @@ drop_item(ApmInForce *f, const ApmItem *item, uint64_t height, uint64_t time_us)
 ApmStatus
 apm_inforce_enter(ApmInForce *f, const ApmItem *item, uint64_t height, uint64_t time_us)
 {
+	ApmItem coded = *item;
 	ApmHeld *held;
 	ApmStatus status;
 
 	if (item->type >= APM_ITEM_DROP_TEMPLATE && item->type <= APM_ITEM_DROP_DATA_RULE)
 		return drop_item(f, item, height, time_us);
-	status = hold(item, &held);
+	if ((item->type == APM_ITEM_PURPOSE || item->type == APM_ITEM_REASON) && item->key == APM_ITEM_NEXT_CODE)
+		coded.key = next_code(f, item->type);
+	status = hold(&coded, &held);
 	if (status != APM_OK)
 		return status;
 	if (!may_begin(f, held))

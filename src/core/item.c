@@ -95,7 +95,7 @@ in_bounds(const ApmItem *item)
 			return true;
 		case APM_ITEM_PURPOSE:
 		case APM_ITEM_REASON:
-			return item->key >= 1 && item->key <= ITEM_CODE_MAX && apm_item_name_ok(item->name);
+			return item->key <= ITEM_CODE_MAX && apm_item_name_ok(item->name);
 		case APM_ITEM_TEMPLATE:
 		case APM_ITEM_RULE:
 			return apm_item_name_ok(item->name) && apm_kind_name((ApmKind) item->kind) != NULL &&

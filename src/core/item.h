@@ -5,7 +5,7 @@
  * Encoding of an item: u8 type and then
  *
  *		policy			u16 key, u64 value
- *		purpose, reason	u16 code (1 to 999), name
+ *		purpose, reason	u16 code (1 to 999; 0: the one after the last that is listed), name
  *		template		name, u8 kind, template's public fields (field.h) as u32-length bytes
  *		rule			name, u8 kind, predicate (predicate.h) as u32-length bytes
  *		data rule		name, attribute, check: canonical JSON text, u8 on violation
@@ -26,6 +26,7 @@
 #define APM_ITEMS_MAX 64
 #define APM_ITEMS_BYTES (64 * 1024)
 #define APM_ITEM_NAME_MAX 63 /* a lower case letter, then lower case letters, digits, _ and - */
+#define APM_ITEM_NEXT_CODE 0
 #define APM_CHECK_MAX 4096
 #define APM_ATTRIBUTE_MAX 1024
 #define APM_SITE_RULE 1000

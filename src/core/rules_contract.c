@@ -21,17 +21,6 @@ apm_kind_has_fields(ApmKind kind)
 }
 
 bool
-apm_transaction_has_fields(const ApmTransaction *tx)
-{
-	if (tx->kind == APM_KIND_QUERY)
-		return tx->u.query.scope != APM_SCOPE_HISTORY && tx->u.query.scope != APM_SCOPE_EXPORT &&
-			   tx->u.query.scope != APM_SCOPE_NOTE;
-	if (tx->kind == APM_KIND_CONSENT)
-		return tx->u.consent.action != APM_CONSENT_REVIEW;
-	return apm_kind_has_fields(tx->kind);
-}
-
-bool
 apm_kind_has_rules(ApmKind kind)
 {
 	return kind == APM_KIND_PATIENT || kind == APM_KIND_EXPORT || apm_kind_has_fields(kind);
@@ -136,7 +125,7 @@ apm_judge_fields(const ApmCase *c)
 
 	if (apm_fields_decode(c->tx->fields, fields, &n) != APM_OK)
 		return APM_BROKEN;
-	if (!apm_transaction_has_fields(c->tx))
+	if (!apm_kind_has_fields(c->tx->kind))
 		return apm_holds_if(n == 0);
 	while ((held = next_template(c, since_us, &at)) != NULL)
 	{

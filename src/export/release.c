@@ -214,22 +214,19 @@ publish(const ApmOrder *order, const Selection *selection, const ApmDataset *set
 	ApmExportFields fields = {.rows = (uint64) set->n};
 	const ApmGateQuestion *answer = NULL;
 	ApmBuf parameters = {0};
-	ApmBuf public_fields = {0};
 
 	memcpy(fields.study, order->study.id, APM_STUDY_LEN);
 	apm_dataset_digest(set, &fields.digest);
 	write_parameters(order, selection, &parameters);
-	apm_public_fields_read(order->public_fields, &public_fields);
 	fields.parameters = APM_SLICE(parameters.data, parameters.len);
 	for (int i = 0; i < NUMBER_TRIES && (answer == NULL || answer->rule == APM_RULE_RELEASE); i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		fields.release = releases_of(&order->study) + 1;
-		answer = apm_gate_ask_export(&fields, APM_SLICE(public_fields.data, public_fields.len));
+		answer = apm_gate_ask_export(&fields);
 	}
 	apm_gate_require(answer);
 	apm_buf_reset(&parameters);
-	apm_buf_reset(&public_fields);
 }
 
 void

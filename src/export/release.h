@@ -14,7 +14,7 @@ typedef struct ApmOrder
 	ApmColumnsOut columns;
 	ApmTimeStep step;
 	Jsonb *selection;	  /* equalities of searchable attributes; NULL: everything */
-	Jsonb *public_fields; /* that templates of the contract ask for; NULL: none */
+	Jsonb *public_fields; /* of its queries, that templates of the contract ask for; NULL: none */
 } ApmOrder;
 
 /*

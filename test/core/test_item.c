@@ -138,8 +138,8 @@ test_bounds(void)
 	for (uint8_t type = APM_ITEM_PURPOSE; type <= APM_ITEM_REASON; type++)
 	{
 		item = named(type);
-		item.key = 0;
-		CHECK_STATUS(put(&item), APM_ERR_RANGE);
+		item.key = APM_ITEM_NEXT_CODE;
+		CHECK_OK(put(&item));
 		item.key = 1000;
 		CHECK_STATUS(put(&item), APM_ERR_RANGE);
 		item.key = 999;

@@ -213,7 +213,7 @@ some_change(uint64_t time_us)
 			break;
 		case APM_ITEM_PURPOSE:
 		case APM_ITEM_REASON:
-			item.key = (uint16_t) (pick(5) + 8);
+			item.key = pick(2) == 0 ? APM_ITEM_NEXT_CODE : (uint16_t) (pick(5) + 8);
 			break;
 		case APM_ITEM_TEMPLATE:
 			item.kind = APM_KIND_QUERY;
