@@ -59,7 +59,7 @@ run_pgcrypto(const char *format, int nargs, Oid *types, Datum *args)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the recipient's key is not an OpenPGP public key that can be sealed for"),
 				 errhint("It is the ASCII-armored public key, as gpg --armor --export writes it; pgcrypto "
-						 "seals for RSA and Elgamal encryption keys.")));
+						 "seals for RSA and Elgamal encryption subkeys.")));
 	}
 	PG_END_TRY();
 }
