@@ -7,7 +7,7 @@ use strict;
 use warnings;
 
 use ApmTest;
-use IPC::Run;
+use POSIX qw(WNOHANG);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -43,15 +43,23 @@ sub read_next
 	return sprintf(q(SELECT record FROM apm_fetch('p%d')), $next++);
 }
 
-# A session in the background; its output goes to a file at once.
+# A session in the background: its process.  Its output goes to a file at once.
 sub session
 {
 	my ($sql) = @_;
 	my $file = sprintf('%s/session%d', $output, $next);
 
 	append_to_file("$file.sql", "SET ROLE doctor;\n$sql\n");
-	return IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('clinic'), '-f', "$file.sql" ],
-		'<', \undef, '>', "$file.out", '2>', "$file.err");
+	my $child = fork() // die "fork: $!";
+	return $child if $child;
+	open(STDOUT, '>', "$file.out") && open(STDERR, '>', "$file.err") or POSIX::_exit(1);
+	exec('psql', '-XAtq', '-d', $node->connstr('clinic'), '-f', "$file.sql") or POSIX::_exit(1);
+}
+
+sub finish
+{
+	waitpid($_, 0) foreach @_;
+	return;
 }
 
 sub pids_of_readers
@@ -74,34 +82,32 @@ sub meanwhile
 
 	usleep(int(rand(60_000)));
 	$happens->();
-	$_->finish foreach @sessions;
+	finish(@sessions);
 	return;
 }
 
 # rolled back, wholly and in part
-session(join(' ', map { 'BEGIN; ' . read_next() . '; ROLLBACK;' } 1 .. $each))->finish;
-session(join(' ', map { 'BEGIN; SAVEPOINT s; ' . read_next() . '; ROLLBACK TO s; COMMIT;' } 1 .. $each))->finish;
+finish(session(join(' ', map { 'BEGIN; ' . read_next() . '; ROLLBACK;' } 1 .. $each)));
+finish(session(join(' ', map { 'BEGIN; SAVEPOINT s; ' . read_next() . '; ROLLBACK TO s; COMMIT;' } 1 .. $each)));
 
 # what an exception block reads leaves it as a notice
-session(join(' ', map {
+finish(session(join(' ', map {
 	my $read = read_next();
 	qq(DO \$\$ DECLARE r jsonb; BEGIN $read INTO r; RAISE NOTICE '%', r; RAISE division_by_zero; EXCEPTION WHEN division_by_zero THEN NULL; END \$\$;)
-} 1 .. $each))->finish;
+} 1 .. $each)));
 
 # timeouts at any moment
-session(join(' ', map { sprintf('SET statement_timeout = %d; %s;', 1 + int(rand(60)), read_next()) } 1 .. $each))->finish;
+finish(session(join(' ', map { sprintf('SET statement_timeout = %d; %s;', 1 + int(rand(60)), read_next()) } 1 .. $each)));
 
 # cancelled at random
 {
 	my $cancelled = session(join(' ', map { read_next() . ';' } 1 .. $each));
 
-	while ($cancelled->pumpable)
+	while (waitpid($cancelled, WNOHANG) == 0)
 	{
-		usleep(int(rand(40_000)));
+		usleep(int(rand(25_000)));
 		$node->safe_psql('clinic', "SELECT pg_cancel_backend($_)") foreach pids_of_readers();
-		$cancelled->pump_nb;
 	}
-	$cancelled->finish;
 }
 
 # clients that are killed
@@ -110,7 +116,8 @@ foreach (1 .. $each / 5)
 	my @sessions = map { session(read_next() . ';') } 1 .. 5;
 
 	usleep(int(rand(80_000)));
-	$_->kill_kill(grace => 0) foreach @sessions;
+	kill('KILL', @sessions);
+	finish(@sessions);
 }
 
 # a reader's backend and each worker killed, which restarts the server
