@@ -143,7 +143,9 @@ is($next, $total, "$total reads were tried");
 my %released;
 foreach my $file (glob("$output/*.out"), glob("$output/*.err"))
 {
-	$released{$1} = 1 while slurp_file($file) =~ /mark-(\d+)-/g;
+	my $text = slurp_file($file);
+
+	$released{$1} = 1 while $text =~ /mark-(\d+)-/g;
 }
 my @released = sort { $a <=> $b } keys %released;
 cmp_ok(scalar(@released), '>', $total / 4, scalar(@released) . ' records came out');
