@@ -52,6 +52,38 @@ is(query($node, 'clinic', $queries), $before + 1, 'once it is, the read is in th
 is(query($node, 'clinic', q(SELECT bool_and(login = current_user) FROM apm.staff WHERE acting = 'doctor')), 't',
 	'with the login, whatever the session is called since');
 
+# wherever an expression is evaluated, it is for whoever makes PostgreSQL evaluate it
+$node->safe_psql('clinic', q(
+	SET ROLE doctor;
+	CREATE TABLE plain (n int);
+	CREATE TABLE checked (n int CHECK (lend('p1') > n));
+	CREATE TABLE defaulted (n bigint DEFAULT lend('p1'));
+	CREATE TABLE hidden (n int);
+	INSERT INTO hidden VALUES (0);
+	ALTER TABLE hidden ENABLE ROW LEVEL SECURITY;
+	ALTER TABLE hidden FORCE ROW LEVEL SECURITY;
+	CREATE POLICY seen ON hidden USING (lend('p1') > n);
+	CREATE TABLE triggered (n bigint);
+	CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN NEW.n := lend('p1'); RETURN NEW; END $$;
+	CREATE TRIGGER fill BEFORE INSERT ON triggered FOR EACH ROW EXECUTE FUNCTION fill();
+	GRANT SELECT, INSERT ON plain, checked, defaulted, hidden, triggered TO outsider));
+foreach my $place (
+	[ 'WHERE', q(SELECT 1 WHERE lend('p1') > 0) ],
+	[ 'a CHECK constraint', 'INSERT INTO checked VALUES (0)' ],
+	[ 'a DEFAULT', 'INSERT INTO defaulted DEFAULT VALUES' ],
+	[ 'a policy', 'SELECT * FROM hidden' ],
+	[ 'a trigger', 'INSERT INTO triggered VALUES (0)' ])
+{
+	my ($name, $sql) = @$place;
+	my $was = query($node, 'clinic', $queries);
+
+	query($node, 'clinic', $sql, 'doctor');
+	is(query($node, 'clinic', $queries), $was + 1, "$name: the doctor's reading is in the ledger");
+	fails_with($node, 'clinic', $sql, 'AP001', qr/rule "consent"/, "$name lends nothing to others", 'outsider');
+}
+query($node, 'clinic', q(CREATE MATERIALIZED VIEW drawn AS SELECT lend('p1') AS n), 'doctor');
+fails_with($node, 'clinic', 'REFRESH MATERIALIZED VIEW drawn', 'AP001', qr/rule "consent"/, 'nor does a materialized view to whoever refreshes it');
+
 # a doctor's own code, run by the superuser's maintenance
 $node->safe_psql('clinic', q(
 	SET ROLE doctor;
