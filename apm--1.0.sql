@@ -585,9 +585,11 @@ COMMENT ON FUNCTION @extschema@.apm_verify(bigint, bigint) IS
 REVOKE ALL ON FUNCTION @extschema@.apm_verify(bigint, bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.apm_verify(bigint, bigint) TO apm_admin, apm_auditor;
 
+-- A site rule's name is in the ledger.
 CREATE FUNCTION apm.rule_name(rule smallint) RETURNS text
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'apm_rule_name_sql';
-COMMENT ON FUNCTION apm.rule_name(smallint) IS 'name of a rule of the contract; null for one that does not exist';
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'apm_rule_name_sql';
+COMMENT ON FUNCTION apm.rule_name(smallint) IS
+	'name of a rule of the contract, also of one that was added and dropped; null for one that never was';
 REVOKE ALL ON FUNCTION apm.rule_name(smallint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION apm.rule_name(smallint) TO apm_admin, apm_auditor;
 
@@ -604,10 +606,23 @@ REVOKE ALL ON FUNCTION apm.kind_name(smallint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION apm.kind_name(smallint) TO apm_admin, apm_auditor;
 
 CREATE FUNCTION apm.purpose_name(code smallint) RETURNS text
-	LANGUAGE c STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_purpose_name_sql';
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'apm_purpose_name_sql';
 COMMENT ON FUNCTION apm.purpose_name(smallint) IS 'name of a purpose on the chain''s list; null for one that is not on it';
 REVOKE ALL ON FUNCTION apm.purpose_name(smallint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION apm.purpose_name(smallint) TO apm_admin, apm_auditor;
+
+CREATE FUNCTION apm.contract_in_force(OUT item text, OUT name text, OUT kind text, OUT detail jsonb, OUT since bigint)
+	RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_contract_in_force';
+COMMENT ON FUNCTION apm.contract_in_force() IS 'what apm.contract shows';
+REVOKE ALL ON FUNCTION apm.contract_in_force() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION apm.contract_in_force() TO apm_admin, apm_auditor;
+
+CREATE VIEW apm.contract AS SELECT item, name, kind, detail, since FROM apm.contract_in_force();
+COMMENT ON VIEW apm.contract IS
+	'the contract in force: policies, purposes, reasons, templates, rules, data rules; since is the height of the block that brought it, null for a default';
+REVOKE ALL ON apm.contract FROM PUBLIC;
+GRANT SELECT ON apm.contract TO apm_admin, apm_auditor;
 
 -- The smart contract on the pool.
 CREATE FUNCTION apm.contract() RETURNS trigger
@@ -697,7 +712,7 @@ GRANT SELECT ON apm.refused TO apm_admin, apm_auditor;
 -- Tells of a Rid, never of a patient: neither pseudonym nor content.
 CREATE FUNCTION @extschema@.apm_trace(rid uuid)
 	RETURNS TABLE (station text, at timestamptz, detail text)
-	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	WITH record AS (
 		SELECT s.tid, s.submitted_at, s.queued_at FROM apm.submission AS s WHERE s.rid = apm_trace.rid

@@ -29,6 +29,28 @@ static const struct
 	{"apm_researcher", APM_ROLE_RESEARCHER}, {"apm_auditor", APM_ROLE_AUDITOR},
 };
 
+const char *
+apm_role_name(uint16 bit)
+{
+	for (size_t i = 0; i < lengthof(role_bits); i++)
+	{
+		if (role_bits[i].bit == bit)
+			return role_bits[i].name;
+	}
+	return NULL;
+}
+
+uint16
+apm_role_bit(const char *name)
+{
+	for (size_t i = 0; i < lengthof(role_bits); i++)
+	{
+		if (strcmp(role_bits[i].name, name) == 0)
+			return role_bits[i].bit;
+	}
+	return 0;
+}
+
 /*
  * The open sections, outermost first: at which level of subtransactions each was begun.
  * PostgreSQL restores user and settings when one is left by an error; this is ours to

@@ -40,6 +40,10 @@ typedef struct ApmActor
 
 extern void apm_actor(ApmActor *actor);
 
+/* "apm_clinician", ...: the role of an APM_ROLE_* bit, NULL if there is none; and the bit of a role, or 0. */
+extern const char *apm_role_name(uint16 bit);
+extern uint16 apm_role_bit(const char *name);
+
 /* Raises 42501 unless the acting role is superuser or a member of apm_admin. */
 extern void apm_require_admin(const char *doing);
 

@@ -8,6 +8,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
+use ApmTamper;
 use ApmTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -55,19 +56,7 @@ foreach my $part ('0, 1000', '1000, 1000', '1000, NULL')
 }
 fails_with($node, 'clinic', 'SELECT apm_verify(2, 1)', '22023', qr/heights are out of order/, 'heights the wrong way round');
 
-# Makes a change with the guards off and asks what apm_verify() finds.
-sub finds
-{
-	my ($change, $fault, $name) = @_;
-	my $tables = join('', map { "ALTER TABLE apm.$_ DISABLE TRIGGER ALL;" }
-		  qw(block leaf body tip member contract_item ledger_patient ledger_record chain));
-	my $found = sql("BEGIN; $tables $change; SELECT ok, fault FROM apm_verify(); ROLLBACK");
-
-	return like($found, qr/^f\|$fault/, $name);
-}
-
-# The SQL expression of a bytea column with one bit of one byte flipped.
-sub flip { return "set_byte($_[0], $_[1], get_byte($_[0], $_[1]) # 1)" }
+sub finds { return finds_tampering($node, 'clinic', @_) }
 
 is( sql('BEGIN; ALTER TABLE apm.block DISABLE TRIGGER ALL; UPDATE apm.block SET header = ' . flip('header', 200)
 		  . ' WHERE height = 1; SELECT height FROM apm.block_info WHERE NOT hash_fits; ROLLBACK'),
@@ -168,34 +157,6 @@ finds(q(INSERT INTO apm.ledger_record SELECT gen_random_uuid(), apid, tid, heigh
 	'apm.ledger_record: it says more', 'a record too many');
 
 # --- each byte and each bit of a number: what apm_verify() does not find, of changes made one at a time
-sql(q(
-	CREATE FUNCTION unfound(tab text, col text, type text, cond text) RETURNS text LANGUAGE plpgsql AS $$
-	DECLARE
-		target record;
-		missed text := '';
-		steps integer;
-		change text;
-	BEGIN
-		FOR target IN EXECUTE format('SELECT ctid, octet_length(%I::%s) AS len FROM apm.%I WHERE %s', col,
-			CASE type WHEN 'bytea' THEN 'bytea' ELSE 'text' END, tab, cond)
-		LOOP
-			steps := CASE type WHEN 'bytea' THEN target.len WHEN 'smallint' THEN 16 WHEN 'integer' THEN 32 ELSE 64 END;
-			FOR i IN 0 .. steps - 1 LOOP
-				change := CASE type WHEN 'bytea' THEN format('set_byte(%1$I, %2$s, get_byte(%1$I, %2$s) # (1 << (%2$s %% 8)))', col, i)
-					ELSE format('%I # %L::%s', col, trunc(2 ^ i::numeric - CASE WHEN i = steps - 1 THEN 2 ^ steps::numeric ELSE 0 END), type) END;
-				BEGIN
-					EXECUTE format('UPDATE apm.%I SET %I = %s WHERE ctid = %L', tab, col, change, target.ctid);
-					IF (SELECT ok FROM apm_verify()) THEN
-						missed := missed || format(' %s.%s:%s', tab, col, i);
-					END IF;
-					RAISE EXCEPTION USING ERRCODE = 'UND00';
-				EXCEPTION WHEN SQLSTATE 'UND00' OR check_violation OR unique_violation THEN
-					NULL;
-				END;
-			END LOOP;
-		END LOOP;
-		RETURN missed;
-	END $$;));
 my @columns = (
 	[ 'block', 'bytea', 'height = 2', qw(hash header signature) ], [ 'block', 'bigint', 'height = 2', 'height' ],
 	[ 'leaf', 'bytea', 'rule IN (0, 4)', 'leaf' ], [ 'leaf', 'smallint', 'true', qw(kind rule) ], [ 'leaf', 'integer', 'position = 1', 'position' ],
@@ -211,12 +172,11 @@ sql('CREATE ROLE doctor; GRANT apm_clinician TO doctor; CREATE ROLE clerk IN ROL
 query($node, 'clinic', q(SELECT apm_register_patient('AF89XI96FD24', '{"Firstname": "Ahmed", "Lastname": "Ali"}')), 'clerk');
 query($node, 'clinic', q(INSERT INTO apm.patient_record (pid, record) SELECT 'AF89XI96FD24', '{"Temperature": 38}' FROM generate_series(1, 3)), 'doctor');
 wait_for($node, 'clinic', 'SELECT count(*) = 3 FROM apm.ledger_record AS r WHERE height = (SELECT max(height) FROM apm.ledger_record)', 'three records in one statement');
-my $off = join('', map { "ALTER TABLE apm.$_ DISABLE TRIGGER ALL;" } qw(block leaf body tip member contract_item ledger_patient ledger_record chain));
 foreach my $set (@columns)
 {
 	my ($table, $type, $where, @names) = @$set;
 
-	is(sql("BEGIN; $off SELECT unfound('$table', '$_', '$type', \$q\$$where\$q\$); ROLLBACK"), '', "every change of $table.$_ is found") foreach @names;
+	finds_every_change($node, 'clinic', $table, $_, $type, $where) foreach @names;
 }
 finds(q(UPDATE apm.body SET proof = set_byte(proof, 73, 4) WHERE get_byte(proof, 73) = 3 AND get_byte(proof, 69) = 0),
 	'leaf: the verdict', 'a statement of three said to have had four');

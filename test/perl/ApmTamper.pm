@@ -1,0 +1,92 @@
+=pod
+
+=head1 NAME
+
+ApmTamper - what apm_verify() finds of changes made behind the guards' backs
+
+=head1 SYNOPSIS
+
+  use ApmTamper;
+
+  finds_tampering($node, 'clinic', q(DELETE FROM apm.body WHERE ...), 'body: it is missing', 'a missing body');
+  finds_every_change($node, 'clinic', 'leaf', 'rule', 'smallint', 'position = 1');
+
+=head1 DESCRIPTION
+
+Each change is made in a transaction that is rolled back, with the guards off.
+
+=cut
+
+package ApmTamper;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use ApmTest;
+use Test::More;
+
+our @EXPORT = qw(finds_tampering finds_every_change flip);
+
+# Tables that apm_verify() answers for.
+my @tables = qw(block leaf body tip member contract_item ledger_patient ledger_record ledger_token ledger_query
+  ledger_consent ledger_export ledger_count chain);
+my $guards_off = join('', map { "ALTER TABLE apm.$_ DISABLE TRIGGER ALL;" } @tables);
+
+# Makes a change and asks what apm_verify() finds.
+sub finds_tampering
+{
+	my ($node, $database, $change, $fault, $name) = @_;
+	my $found = query($node, $database, "BEGIN; $guards_off $change; SELECT ok, fault FROM apm_verify(); ROLLBACK");
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return like($found, qr/^f\|$fault/, $name);
+}
+
+# Each byte of a column, and each bit of a number, changed one at a time, in the rows of which a condition is true.
+sub finds_every_change
+{
+	my ($node, $database, $table, $column, $type, $condition) = @_;
+	my $made = query($node, $database, q(
+		CREATE OR REPLACE FUNCTION pg_temp.unfound(tab text, col text, type text, cond text) RETURNS text LANGUAGE plpgsql AS $$
+		DECLARE
+			target record;
+			found boolean := false;
+			missed text := '';
+			steps integer;
+			change text;
+		BEGIN
+			FOR target IN EXECUTE format('SELECT ctid, octet_length(%I::%s) AS len FROM apm.%I WHERE %s', col,
+				CASE type WHEN 'bytea' THEN 'bytea' ELSE 'text' END, tab, cond)
+			LOOP
+				found := true;
+				steps := CASE type WHEN 'bytea' THEN target.len WHEN 'smallint' THEN 16 WHEN 'integer' THEN 32 ELSE 64 END;
+				FOR i IN 0 .. steps - 1 LOOP
+					change := CASE type WHEN 'bytea' THEN format('set_byte(%1$I, %2$s, get_byte(%1$I, %2$s) # (1 << (%2$s %% 8)))', col, i)
+						ELSE format('%I # %L::%s', col, trunc(2 ^ i::numeric - CASE WHEN i = steps - 1 THEN 2 ^ steps::numeric ELSE 0 END), type) END;
+					BEGIN
+						EXECUTE format('UPDATE apm.%I SET %I = %s WHERE ctid = %L', tab, col, change, target.ctid);
+						IF (SELECT ok FROM apm_verify()) THEN
+							missed := missed || format(' %s.%s:%s', tab, col, i);
+						END IF;
+						RAISE EXCEPTION USING ERRCODE = 'UND00';
+					EXCEPTION WHEN SQLSTATE 'UND00' OR check_violation OR unique_violation THEN
+						NULL;
+					END;
+				END LOOP;
+			END LOOP;
+			RETURN CASE WHEN found THEN missed ELSE 'no row' END;
+		END $$;) . "BEGIN; $guards_off SELECT pg_temp.unfound('$table', '$column', '$type', \$q\$$condition\$q\$); ROLLBACK");
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return is($made, '', "every change of $table.$column is found");
+}
+
+# The SQL expression of a bytea column with one bit of one byte flipped.
+sub flip
+{
+	my ($column, $byte) = @_;
+	return "set_byte($column, $byte, get_byte($column, $byte) # 1)";
+}
+
+1;

@@ -1,0 +1,243 @@
+# What follows from changes of the contract, consents, queries and releases: the contract judges
+# by what its own transactions made of it, as of each block, and apm_verify() finds every change of
+# the tables that were derived from them.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+
+use ApmTamper;
+use ApmTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = apm_node('reader', setup => 0);
+my $module = "$FindBin::RealBin/../modules/test_chain";
+my ($admin, $registrar, $clinician, $researcher, $auditor) = (1, 2, 4, 16, 32);
+my ($records, $history, $search, $match, $export, $emergency) = (1, 2, 3, 4, 5, 6);
+
+sub sql { return query($node, 'clinic', @_) }
+sub finds { return finds_tampering($node, 'clinic', @_) }
+
+# Puts transactions into the pool and waits for the block that has them; what they answered, in order.
+sub mine
+{
+	my ($name, @calls) = @_;
+	my $before = sql('SELECT count(*) FROM apm.leaf');
+	my $answer = sql('SELECT ' . join(', ', @calls));
+
+	poll($node, 'clinic', "SELECT count(*) = $before + " . scalar(@calls) . ' FROM apm.leaf') or BAIL_OUT("no block: $name");
+	return split(/\|/, $answer);
+}
+
+# What became of a transaction: 'valid' or the rule that refused it.
+sub verdict { return sql("SELECT coalesce(rule, verdict) FROM apm.ledger WHERE tid = '$_[0]'") }
+
+# Calls that put something into the pool.
+sub text { return defined $_[0] ? "'$_[0]'" : 'NULL' }
+sub policy { return sprintf(q(('\x01' || int2send(%d::smallint) || int8send(%d))), @_) }
+sub contract { my @items = @_; return sprintf('pool_contract(%d, %d, %s)', $admin, scalar(@items), join(' || ', @items)) }
+
+# A name in an item.
+sub name { return sprintf(q((int4send(%d) || '%s'::bytea)), length($_[0]), $_[0]) }
+sub drop { return q{('\x08' || } . name($_[0]) . ')' }
+
+# A site rule on records: the actor had fewer than so many in the last hour.
+sub rule
+{
+	my ($name, $fewer) = @_;
+	return sprintf(q(('\x05' || %s || '\x02' || int4send(16) || '\x061002' || int4send(3600) || '\x0c' || int8send(%d))),
+		name($name), $fewer);
+}
+
+sub ask
+{
+	my ($actor, $roles, $scope, $apid, %more) = @_;
+	return sprintf('pool_ask(%s, %d, %d, %s, %d, %d, %s, %s)', text($actor), $roles, $scope, text($apid),
+		$more{purpose} // 0, $more{reason} // 0, text($more{basis}), text($more{tokens}));
+}
+
+sub consent
+{
+	my ($actor, $roles, $action, $apid, $grantee, %more) = @_;
+	return sprintf('pool_consent(%s, %d, %d, %s, %s, %d, 0, %s)', text($actor), $roles, $action, text($apid), text($grantee),
+		$more{purpose} // 0, text($more{reviewed}));
+}
+
+my $rids = 0;
+
+sub record
+{
+	my ($apid, $actor, $tokens) = @_;
+	return sprintf(q(pool_record(%s, '00000000-0000-7000-8000-%012d', NULL, '\x01', %d, NULL, %s, %s)), text($apid), ++$rids, $clinician,
+		text($tokens), text($actor));
+}
+
+sub release
+{
+	my ($number) = @_;
+	return "pool_export('miner', $researcher, 'study', $number, '{}', 7)";
+}
+
+sql(qq(
+	CREATE FUNCTION pool_patient(text, integer DEFAULT 1, integer DEFAULT 2, text DEFAULT NULL) RETURNS uuid
+		AS '$module', 'test_pool_patient' LANGUAGE c;
+	CREATE FUNCTION pool_record(text, uuid, uuid, bytea, integer, text, bytea, text) RETURNS uuid
+		AS '$module', 'test_pool_primary' LANGUAGE c;
+	CREATE FUNCTION pool_ask(text, integer, integer, text, integer, integer, uuid, bytea) RETURNS uuid
+		AS '$module', 'test_pool_ask' LANGUAGE c;
+	CREATE FUNCTION pool_consent(text, integer, integer, text, text, integer, bigint, uuid) RETURNS uuid
+		AS '$module', 'test_pool_consent' LANGUAGE c;
+	CREATE FUNCTION pool_export(text, integer, text, integer, bytea, bigint) RETURNS uuid
+		AS '$module', 'test_pool_export' LANGUAGE c;
+	CREATE FUNCTION pool_contract(integer, integer, bytea) RETURNS uuid
+		AS '$module', 'test_pool_contract' LANGUAGE c;
+	SELECT apm_setup(8);));
+
+# --- the contract as genesis makes it, and its changes
+is( sql(q(SELECT string_agg(name || '=' || detail::text || '@' || coalesce(since::text, ''), ' ' ORDER BY name COLLATE "C")
+		FROM apm.contract WHERE item = 'policy')),
+	'access="clinician"@0 difficulty=8@0 emergency="unless_withdrawn"@ export="unless_withdrawn"@ fetch_cap=1000@ purpose="optional"@0 query_rate=0@',
+	'the policies of a new chain, defaults included');
+is( sql(q(SELECT item, count(*), min(since), max(since), min(detail::text), string_agg(name, ' ' ORDER BY detail) FROM apm.contract
+		WHERE item IN ('purpose', 'reason') GROUP BY 1 ORDER BY 1)),
+	"purpose|7|0|0|1|treatment payment operations emergency patient-request audit research\n"
+	  . 'reason|5|0|0|1|unconscious life-threatening danger-to-others disaster other-emergency',
+	'the lists of a new chain');
+
+mine('patients', "pool_patient('p1')", "pool_patient('p2')");
+my ($granted, $withdrawn) = mine('consents', consent('clerk', $registrar, 1, 'p1', 'nurse'), consent('clerk', $registrar, 2, 'p2', undef));
+is(verdict($_), 'valid', 'a consent') foreach $granted, $withdrawn;
+
+my $token = '\x' . '11' x 16;
+my $other = '\x' . '22' x 16;
+my $both = '\x' . '11' x 16 . '22' x 16;
+my @verdicts = map { verdict($_) } mine('records', record('p1', 'ward', $token), record('p2', 'ward', $both), record('p2', 'ward'));
+is("@verdicts", 'valid valid valid', 'records, before there is a rule about them');
+
+my ($changed) = mine('a change', contract(rule('few-records', 4), policy(7, 3)));
+is(verdict($changed), 'valid', 'a change of the contract');
+my $change_height = sql("SELECT height FROM apm.ledger WHERE tid = '$changed'");
+
+is( sql(q(SELECT kind, detail, since FROM apm.contract WHERE item = 'rule')),
+	qq(primary|{"lt": [{"count": "actor.records", "seconds": 3600}, 4]}|$change_height), 'the site rule, read back');
+is(sql(q(SELECT detail, since FROM apm.contract WHERE name = 'query_rate')), "3|$change_height", 'and the policy');
+
+# --- what the contract judges by now
+@verdicts = map { verdict($_) } mine('more records', record('p1', 'ward'), record('p1', 'ward'), record('p2', 'outpatients', $other));
+is("@verdicts", 'valid few-records valid', q(the counter goes on within the block, and is the actor's own));
+
+my ($found) = mine('a search', ask('doctor', $clinician, $search, undef, tokens => $token));
+my ($matched, $barred) = mine('matches', ask('doctor', $clinician, $match, 'p1', basis => $found),
+	ask('doctor', $clinician, $match, 'p2', basis => $found));
+is(verdict($found), 'valid', 'a search');
+is(verdict($matched), 'valid', 'a match');
+is(verdict($barred), 'consent', 'not of who withdrew');
+
+my ($alarm, $others, $early) = mine('emergencies', ask('doctor', $clinician, $emergency, 'p1', purpose => 4, reason => 2),
+	ask('doctor', $clinician, $emergency, 'p2', purpose => 4, reason => 2), ask('doctor', $clinician, $records, 'p1'));
+is(verdict($alarm), 'valid', 'an emergency');
+is(verdict($others), 'consent', 'not of who withdrew');
+is(verdict($early), 'rate', 'the emergency counts for the rate');
+my ($later, $nurse) = mine('reads', ask('doctor', $clinician, $records, 'p1'), ask('nurse', 0, $records, 'p1'));
+is(verdict($later), 'rate', 'in another block as well');
+is(verdict($nurse), 'valid', 'a reader by consent');
+
+my ($own, $reviewed, $again) = mine('reviews', consent('doctor', $auditor, 3, 'p1', undef, reviewed => $alarm),
+	consent('auditor', $auditor, 3, 'p1', undef, reviewed => $alarm), consent('auditor', $auditor, 3, 'p1', undef, reviewed => $alarm));
+is(join(' ', map { verdict($_) } $own, $reviewed, $again), 'self valid basis', 'reviews: of his own, by another, a second time');
+
+my @released = mine('releases', release(1), release(2), release(2), ask('miner', $researcher, $export, 'p1', purpose => 7),
+	ask('miner', $researcher, $export, 'p2', purpose => 7));
+is(join(' ', map { verdict($_) } @released), 'valid valid release valid consent', 'releases, and the patients in them');
+
+my ($dropped) = mine('another change', contract(drop('few-records'), policy(2, 2), policy(7, 0)));
+is(verdict($dropped), 'valid', 'the rule is dropped');
+@verdicts = map { verdict($_) } mine('after', record('p1', 'ward'), ask('doctor', $clinician, $records, 'p1'), ask('nurse', 0, $records, 'p1'));
+is("@verdicts", 'valid consent valid', 'nothing of it holds any more');
+is(verdict((mine('an item that is not there', contract(drop('few-records'))))[0]), 'item', 'what is not in force cannot be dropped');
+
+# --- names of site rules
+is(sql('SELECT rule, meaning FROM apm.refused WHERE rule = $$few-records$$'),
+	'few-records|a rule that was added to the contract does not hold', 'a site rule that was dropped keeps its name');
+is(sql('SELECT apm.rule_name(1000::smallint), apm.rule_name(1001::smallint), apm.rule_text(1001::smallint) IS NULL, apm.rule_name(5::smallint)'),
+	'few-records||f|fresh', 'names by number');
+
+# --- it verifies, from any block to any
+is(sql('SELECT ok, fault IS NULL FROM apm_verify()'), 't|t', 'the ledger verifies');
+is( sql(q(SELECT count(*) FILTER (WHERE NOT v.ok), count(*) > 50 FROM apm.block AS a JOIN apm.block AS b ON b.height >= a.height,
+		LATERAL apm_verify(a.height, b.height) AS v)),
+	'0|t', 'each part of it as well');
+
+# --- derived rows: each table with one column after the other changed, a row that is gone, a row too many
+my %spoilt = (
+	contract_item => {
+		where => 'height = 4 AND ordinal = 1',
+		height => 'height + 1', position => 'position + 1', ordinal => 'ordinal + 1', item => flip('item', 10), block_time => 'block_time + 1' },
+	ledger_token => { where => "token = '$other'", token => flip('token', 0), rid => 'gen_random_uuid()' },
+	ledger_query => {
+		where => q(scope = 4 AND rule = 0),
+		tid => 'gen_random_uuid()', apid => q('p2'), scope => 'scope + 1', rule => '1', actor => flip('actor', 0), acting => flip('acting', 0),
+		height => 'height + 1', position => 'position + 1' },
+	ledger_consent => {
+		where => 'action = 3',
+		height => 'height - 1', position => 'position + 9', tid => 'gen_random_uuid()', apid => q('p2'), action => '2', grantee => flip('grantee', 0),
+		purpose => '1', until_us => '1', reviewed => 'gen_random_uuid()', finding => '2', actor => flip('actor', 0) },
+	ledger_export => {
+		where => 'release = 2',
+		study => flip('study', 0), release => '3', tid => 'gen_random_uuid()', parameters => q('{ }'), rows => 'rows + 1',
+		digest => flip('digest', 0), actor => flip('actor', 0), height => 'height + 1', position => 'position + 1' },
+	ledger_count => {
+		where => 'counter = 2 AND total = 3',
+		counter => '3', actor => flip('actor', 15), height => 'height + 1', total => 'total + 1' });
+my %added = (
+	contract_item => 'SELECT height, position, ordinal + 1000, item, block_time FROM apm.contract_item WHERE ordinal = 0 AND height = 0',
+	ledger_token => 'SELECT token, gen_random_uuid() FROM apm.ledger_token LIMIT 1',
+	ledger_query => 'SELECT gen_random_uuid(), apid, scope, rule, actor, acting, height, position FROM apm.ledger_query LIMIT 1',
+	ledger_consent => q(SELECT height, position + 1000, tid, 'p3', 1, grantee, purpose, until_us, NULL, 0, actor FROM apm.ledger_consent LIMIT 1),
+	ledger_export => q(SELECT '\x00', release, tid, parameters, rows, digest, actor, height, position FROM apm.ledger_export LIMIT 1),
+	ledger_count => q(SELECT counter, '\x00', height, total FROM apm.ledger_count LIMIT 1));
+foreach my $table (sort keys %spoilt)
+{
+	my %columns = %{ $spoilt{$table} };
+	my $where = delete $columns{where};
+
+	is(sql("SELECT count(*) > 0, count(DISTINCT c.column_name) = " . scalar(keys %columns)
+			. " FROM apm.$table, information_schema.columns AS c WHERE c.table_schema = 'apm' AND c.table_name = '$table' AND $where"),
+		't|t', "every column of $table");
+	finds("UPDATE apm.$table SET $_ = $columns{$_} WHERE $where", '', "$table: another $_") foreach sort keys %columns;
+	finds("DELETE FROM apm.$table WHERE $where", "(apm.$table|leaf|block): ", "$table: a row that is gone");
+	finds("INSERT INTO apm.$table $added{$table}", "(apm.$table: it says more|leaf: |block: rule \"contract\"|apm.member or)", "$table: a row too many");
+}
+finds(q(UPDATE apm.ledger_query SET apid = 'p1' WHERE scope = 3), 'apm.ledger_query: ', 'a patient in a search');
+finds(q(UPDATE apm.ledger_query SET apid = NULL WHERE scope = 4 AND rule = 0), 'apm.ledger_query: ', 'a match without a patient');
+finds(q(DELETE FROM apm.contract_item WHERE height > 0), '', 'all changes of the contract gone');
+finds(q(UPDATE apm.ledger_count AS c SET total = total + 1 WHERE counter = 1), 'apm.ledger_count: ', 'a counter that began with one');
+
+# changes before the part that is verified
+foreach my $change ("UPDATE apm.contract_item SET block_time = block_time - 1 WHERE height = $change_height",
+	"UPDATE apm.contract_item SET item = " . policy(7, 4) . " WHERE height = $change_height AND ordinal = 1",
+	"DELETE FROM apm.contract_item WHERE height = $change_height")
+{
+	like( sql("BEGIN; ALTER TABLE apm.contract_item DISABLE TRIGGER ALL; $change; SELECT ok, fault FROM apm_verify($change_height + 1); ROLLBACK"),
+		qr/^f\|(apm.contract_item|block: rule "contract")/, 'found from a later block on, too');
+}
+
+# --- each byte and each bit
+finds_every_change($node, 'clinic', 'contract_item', 'item', 'bytea', "height = $change_height");
+finds_every_change($node, 'clinic', 'contract_item', 'block_time', 'bigint', "height = $change_height AND ordinal = 0");
+finds_every_change($node, 'clinic', 'ledger_token', 'token', 'bytea', "token = '$other'");
+finds_every_change($node, 'clinic', 'ledger_query', $_, 'bytea', 'scope = 6 AND rule = 0') foreach qw(actor acting);
+finds_every_change($node, 'clinic', 'ledger_query', $_, 'smallint', 'scope = 6') foreach qw(scope rule);
+finds_every_change($node, 'clinic', 'ledger_consent', $_, 'bytea', 'action < 3') foreach qw(grantee actor);
+finds_every_change($node, 'clinic', 'ledger_consent', $_, 'smallint', 'true') foreach qw(action purpose finding);
+finds_every_change($node, 'clinic', 'ledger_consent', 'until_us', 'bigint', 'action = 1');
+finds_every_change($node, 'clinic', 'ledger_export', $_, 'bytea', 'release = 1') foreach qw(study parameters digest actor);
+finds_every_change($node, 'clinic', 'ledger_export', 'rows', 'bigint', 'release = 1');
+finds_every_change($node, 'clinic', 'ledger_count', 'total', 'bigint', 'counter = 3');
+is(sql('SELECT ok FROM apm_verify()'), 't', 'all of this was rolled back');
+
+done_testing();
