@@ -45,12 +45,12 @@ sub contract { my @items = @_; return sprintf('pool_contract(%d, %d, %s)', $admi
 sub name { return sprintf(q((int4send(%d) || '%s'::bytea)), length($_[0]), $_[0]) }
 sub drop { return q{('\x08' || } . name($_[0]) . ')' }
 
-# A site rule on records: the actor had fewer than so many in the last hour.
+# A site rule on transactions of a kind: the counter stood at fewer than so many in the last so many seconds.
 sub rule
 {
-	my ($name, $fewer) = @_;
-	return sprintf(q(('\x05' || %s || '\x02' || int4send(16) || '\x061002' || int4send(3600) || '\x0c' || int8send(%d))),
-		name($name), $fewer);
+	my ($name, $kind, $counter, $seconds, $fewer) = @_;
+	return sprintf(q(('\x05' || %s || '\x%02x' || int4send(16) || '\x0610%02x' || int4send(%d) || '\x0c' || int8send(%d))),
+		name($name), $kind, $counter, $seconds, $fewer);
 }
 
 sub ask
@@ -118,7 +118,7 @@ my $both = '\x' . '11' x 16 . '22' x 16;
 my @verdicts = map { verdict($_) } mine('records', record('p1', 'ward', $token), record('p2', 'ward', $both), record('p2', 'ward'));
 is("@verdicts", 'valid valid valid', 'records, before there is a rule about them');
 
-my ($changed) = mine('a change', contract(rule('few-records', 4), policy(7, 3)));
+my ($changed) = mine('a change', contract(rule('few-records', 2, 2, 3600, 4), policy(7, 3)));
 is(verdict($changed), 'valid', 'a change of the contract');
 my $change_height = sql("SELECT height FROM apm.ledger WHERE tid = '$changed'");
 
@@ -145,6 +145,10 @@ is(verdict($early), 'rate', 'the emergency counts for the rate');
 my ($later, $nurse) = mine('reads', ask('doctor', $clinician, $records, 'p1'), ask('nurse', 0, $records, 'p1'));
 is(verdict($later), 'rate', 'in another block as well');
 is(verdict($nurse), 'valid', 'a reader by consent');
+mine('a revocation', consent('clerk', $registrar, 2, 'p1', 'nurse'));
+is(verdict((mine('a read', ask('nurse', 0, $records, 'p1')))[0]), 'consent', 'the later word counts: a revocation');
+mine('another grant', consent('clerk', $registrar, 1, 'p1', 'nurse'));
+is(verdict((mine('a read', ask('nurse', 0, $records, 'p1')))[0]), 'valid', 'the later word counts: a grant');
 
 my ($own, $reviewed, $again) = mine('reviews', consent('doctor', $auditor, 3, 'p1', undef, reviewed => $alarm),
 	consent('auditor', $auditor, 3, 'p1', undef, reviewed => $alarm), consent('auditor', $auditor, 3, 'p1', undef, reviewed => $alarm));
@@ -158,13 +162,33 @@ my ($dropped) = mine('another change', contract(drop('few-records'), policy(2, 2
 is(verdict($dropped), 'valid', 'the rule is dropped');
 @verdicts = map { verdict($_) } mine('after', record('p1', 'ward'), ask('doctor', $clinician, $records, 'p1'), ask('nurse', 0, $records, 'p1'));
 is("@verdicts", 'valid consent valid', 'nothing of it holds any more');
+
+# --- counters of patients
+mine('rules', contract(rule('few-queries', 3, 4, 0, 2), rule('few-visits', 2, 5, 3600, 4)));
+@verdicts = map { verdict((mine('a history', ask('auditor', $auditor, $history, 'p2')))[0]) } 1 .. 3;
+is("@verdicts", 'valid valid few-queries', q(a patient's queries ever, block by block));
+@verdicts = map { verdict((mine('a record', record('p2', 'ward')))[0]) } 1 .. 2;
+is("@verdicts", 'valid few-visits', q(a patient's records of the last hour));
+mine('no rules', contract(drop('few-queries'), drop('few-visits')));
+
+# --- a window passes: sooner or later one more is let in, and the counter ever does not matter
+mine('rules', contract(rule('one-record', 2, 2, 1, 1), rule('one-query', 3, 4, 1, 1)));
+foreach my $try (sub { record('p1', 'ward') }, sub { ask('auditor', $auditor, $history, 'p1') })
+{
+	my $deadline = time() + $PostgreSQL::Test::Utils::timeout_default;
+	my %seen;
+
+	$seen{ verdict((mine('one more', $try->()))[0]) }++ while ($seen{valid} // 0) < 2 && time() < $deadline;
+	is($seen{valid}, 2, 'after a while another one is let in') or diag(explain(\%seen));
+}
+mine('no rules', contract(drop('one-record'), drop('one-query')));
 is(verdict((mine('an item that is not there', contract(drop('few-records'))))[0]), 'item', 'what is not in force cannot be dropped');
 
 # --- names of site rules
 is(sql('SELECT rule, meaning FROM apm.refused WHERE rule = $$few-records$$'),
 	'few-records|a rule that was added to the contract does not hold', 'a site rule that was dropped keeps its name');
-is(sql('SELECT apm.rule_name(1000::smallint), apm.rule_name(1001::smallint), apm.rule_text(1001::smallint) IS NULL, apm.rule_name(5::smallint)'),
-	'few-records||f|fresh', 'names by number');
+is(sql('SELECT apm.rule_name(1000::smallint), apm.rule_name(1002::smallint), apm.rule_name(1005::smallint), apm.rule_name(5::smallint)'),
+	'few-records|few-visits||fresh', 'names by number');
 
 # --- it verifies, from any block to any
 is(sql('SELECT ok, fault IS NULL FROM apm_verify()'), 't|t', 'the ledger verifies');
