@@ -43,6 +43,24 @@ hex_datum(const void *bytes, Size len)
 	return CStringGetTextDatum(text);
 }
 
+/* The name that a study's releases give it; as long as it has none, its id. */
+static Datum
+study_datum(const uint8 study[APM_STUDY_LEN])
+{
+	static ApmStatement find = {
+		"SELECT pg_catalog.convert_from(e.parameters, 'UTF8')::pg_catalog.jsonb ->> 'study'"
+		" FROM ONLY apm.ledger_export AS e WHERE e.study = $1 AND e.release = 1",
+		1,
+		{BYTEAOID},
+		NULL,
+	};
+	Datum args[] = {apm_bytea_datum(APM_SLICE(study, APM_STUDY_LEN))};
+
+	if (apm_run_latest(&find, args) == 0 || apm_row_null(0, 1))
+		return hex_datum(study, APM_STUDY_LEN);
+	return apm_text_datum(apm_row_text(0, 1));
+}
+
 static void
 put_row(const ApmResult *result, const ApmContractState *contract, const ApmQueryRow *row)
 {
@@ -59,7 +77,7 @@ put_row(const ApmResult *result, const ApmContractState *contract, const ApmQuer
 	values[5] = text_or_null(apm_contract_purpose_name(contract, query->purpose), &nulls[5]);
 	values[6] = text_or_null(apm_contract_reason_name(contract, query->reason), &nulls[6]);
 	nulls[7] = query->scope != APM_SCOPE_EXPORT;
-	values[7] = nulls[7] ? (Datum) 0 : hex_datum(query->basis, APM_STUDY_LEN);
+	values[7] = nulls[7] ? (Datum) 0 : study_datum(query->basis);
 	values[8] = BoolGetDatum(row->rule == APM_RULE_NONE);
 	values[9] = text_or_null(row->rule_name, &nulls[9]);
 	values[10] = Int64GetDatum((int64) row->height);
