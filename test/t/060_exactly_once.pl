@@ -1,8 +1,9 @@
 # An acknowledged record ends as exactly one final transaction and one row in the
 # cloud, whatever dies on the way.
 #
-# Four clients submit records and repeat each transaction, with the same Rids, until its
-# COMMIT is answered.  Meanwhile each worker is killed with -9 in turn (which restarts
+# Four clients, two of them sensors, submit records and repeat each transaction, with the same
+# Rids, until its COMMIT is answered; some patients are registered only after their sensors'
+# first records.  Meanwhile each worker is killed with -9 in turn (which restarts
 # the whole server every time), the cloud's server is stopped for a while and the
 # hospital's is restarted in immediate mode.  In the end every record is one final
 # transaction, one row in the cloud, and reads back as it was put in.
@@ -24,7 +25,9 @@ my $rounds = $ENV{APM_ROUNDS} // 1;
 my $clients = 4;
 my $batch = 20;
 my $patients = 40;
-my @workers = ('apm network server', 'apm miner', 'apm cloud', 'apm launcher');
+my $late = 8;    # further ones, of whom sensors speak before anybody registers them
+my @workers = ('apm reception', 'apm network server', 'apm miner', 'apm cloud', 'apm launcher');
+my @users = qw(app gateway);
 
 my $cloud = PostgreSQL::Test::Cluster->new('cloud');
 $cloud->init;
@@ -33,19 +36,20 @@ $cloud->safe_psql('postgres', 'CREATE TABLE ehr (rid uuid PRIMARY KEY, apid text
 
 my $hospital = apm_node('hospital', settings => { restart_after_crash => 'on' });
 attach_cloud($hospital, $cloud);
-$hospital->safe_psql('clinic', 'CREATE ROLE app LOGIN; GRANT apm_clinician TO app; CREATE ROLE clerk IN ROLE apm_registrar');
-query($hospital, 'clinic',
-	"SELECT count(apm_register_patient('patient-' || p, jsonb_build_object('Firstname', 'First' || p, 'Lastname', 'Last' || p)))
-	 FROM generate_series(0, $patients - 1) AS p", 'clerk');
+$hospital->safe_psql('clinic', 'CREATE ROLE app LOGIN; GRANT apm_clinician TO app; CREATE ROLE gateway LOGIN IN ROLE apm_sensor;
+	CREATE ROLE clerk IN ROLE apm_registrar');
+register(0, $patients - 1);
 
 my @children = map { start_client($_) } (0 .. $clients - 1);
 
 # What happens while they work.  After each blow, records must go on arriving.
+my @unregistered = ($patients .. $patients + $late - 1);
 foreach my $round (1 .. $rounds)
 {
 	foreach my $worker (@workers)
 	{
 		await_progress();
+		register_next();
 		kill_worker($worker);
 	}
 	await_progress();
@@ -59,6 +63,7 @@ foreach my $round (1 .. $rounds)
 
 cmp_ok(query($hospital, 'clinic', 'SELECT count(*) FROM apm.submission'), '<', $records, 'records were still arriving at the last blow');
 
+register_next() while @unregistered;
 foreach my $pid (@children)
 {
 	waitpid($pid, 0);
@@ -80,6 +85,24 @@ is(query($hospital, 'clinic', 'SELECT ok FROM apm_verify()'), 't', 'the ledger v
 $hospital->stop;
 $cloud->stop;
 done_testing();
+
+# Registers patients; what waits for them goes on.
+sub register
+{
+	my ($first, $last) = @_;
+	return query($hospital, 'clinic',
+		"SELECT count(apm_register_patient('patient-' || p, jsonb_build_object('Firstname', 'First' || p, 'Lastname', 'Last' || p)))
+		 FROM generate_series($first, $last) AS p", 'clerk');
+}
+
+sub register_next
+{
+	my $next = shift @unregistered;
+
+	return if !defined $next;
+	poll($hospital, 'clinic', 'SELECT count(*) > 0 FROM apm.waiting') or die 'nothing waits';
+	return register($next, $next);
+}
 
 # One client: its share of the records, $batch a transaction, each repeated until acknowledged.
 sub start_client
@@ -103,9 +126,9 @@ sub submit_all
 		my $last = ($first + $batch > $records ? $records : $first + $batch) - 1;
 		my $sql = sprintf(
 			'INSERT INTO apm.patient_record (pid, record, rid) SELECT %s FROM generate_series(%d, %d) AS n',
-			"'patient-' || n % $patients, " . record_of('n') . ', ' . rid_of('n'), $first, $last);
+			"'patient-' || " . patient_of('n') . ', ' . record_of('n') . ', ' . rid_of('n'), $first, $last);
 
-		until (submitted($sql))
+		until (submitted($users[ $client % @users ], $sql))
 		{
 			# The server may be starting: ask it, not the clock.
 			poll($hospital, 'clinic', 'SELECT true') or die 'server does not come back';
@@ -116,15 +139,22 @@ sub submit_all
 
 sub submitted
 {
-	my ($sql) = @_;
+	my ($user, $sql) = @_;
 	my $result = IPC::Run::run(
-		[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $hospital->connstr('clinic') . ' user=app', '-c', $sql ],
+		[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $hospital->connstr('clinic') . " user=$user", '-c', $sql ],
 		'>', \my $out, '2>', \my $err);
 
 	return $result;
 }
 
-# SQL expressions for the n-th record and its Rid.
+# SQL expressions for the n-th record's patient, the record and its Rid.
+sub patient_of
+{
+	my ($n) = @_;
+	my $sensor = "$n / $batch % " . @users . ' = 1';
+	return "(CASE WHEN $sensor AND $n % 4 = 0 THEN $patients + $n / 4 % $late ELSE $n % $patients END)";
+}
+
 sub record_of
 {
 	my ($n) = @_;
@@ -168,7 +198,7 @@ sub kill_worker
 
 sub drained
 {
-	return q(SELECT NOT EXISTS (SELECT FROM apm.queue) AND NOT EXISTS (SELECT FROM apm.pool)
+	return q(SELECT NOT EXISTS (SELECT FROM apm.waiting) AND NOT EXISTS (SELECT FROM apm.queue) AND NOT EXISTS (SELECT FROM apm.pool)
 		AND NOT EXISTS (SELECT FROM apm.final_queue) AND NOT EXISTS (SELECT FROM apm.outbox));
 }
 
@@ -177,12 +207,13 @@ sub fetched_as_submitted
 {
 	my $record = record_of('n');
 	my $rid = rid_of('n');
+	my $patient = patient_of('n');
 
 	return query($hospital, 'clinic', qq(
 		CREATE TEMP TABLE fetched AS
-			SELECT p, f.rid, f.record FROM generate_series(0, $patients - 1) AS p, apm_fetch('patient-' || p, 'treatment') AS f;
+			SELECT p, f.rid, f.record FROM generate_series(0, $patients + $late - 1) AS p, apm_fetch('patient-' || p, 'treatment') AS f;
 		SELECT count(*) FROM generate_series(0, $records - 1) AS n
-			JOIN fetched AS f ON f.rid = $rid AND f.p = n % $patients
+			JOIN fetched AS f ON f.rid = $rid AND f.p = $patient
 			 AND f.record = $record || jsonb_build_object('Firstname', 'First' || f.p, 'Lastname', 'Last' || f.p)
 			WHERE (SELECT count(*) FROM fetched) = $records), 'app');
 }
