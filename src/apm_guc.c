@@ -81,7 +81,8 @@ static const ApmSetting settings[] = {
 	},
 	{
 		.name = "apm.max_queue",
-		.summary = "Records that may wait for the network server, or for reception, before new ones are refused.",
+		.summary =
+			"Records that may wait for the network server, or for reception, before new ones are refused.",
 		.context = PGC_SUSET,
 		.number = &apm_max_queue,
 		.min = 1,

@@ -278,7 +278,7 @@ sub register
 sub submit
 {
 	my ($pid, $record) = @_;
-	return query($node, 'clinic', "SELECT apm_submit('$pid', '$record')", 'gateway');
+	return query($node, 'clinic', "SET statement_timeout = '60s'; SELECT apm_submit('$pid', '$record')", 'gateway');
 }
 
 sub pulses
