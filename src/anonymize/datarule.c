@@ -6,6 +6,9 @@
  * primary transaction names the rule set that its record was held to, and whether it violates a rule that
  * lets it pass.  Which rule that was is sealed with the record, for it says something of the patient.
  *
+ * A refusal tells whoever submits something of the patient: that the earlier value is another.  It is for
+ * those who may read him; to others such a violation is a flag.
+ *
  * What is judged is what the record itself says.  Where no record has said a value yet, the profile's stands
  * for the earlier one.  JSON's null says nothing.
  */
@@ -214,8 +217,17 @@ put_name(ApmBuf *names, ApmSlice name)
 	apm_json_put_string(names, name);
 }
 
+/* May a record that violates the rule be refused, so that whoever submits it learns that it does? */
+static bool
+refuses(const Rule *rule, const ApmRecord *record, ApmTold told)
+{
+	ApmTold needed = apm_datacheck_has_history(&rule->check) ? APM_TOLD_ALL : APM_TOLD_RECORD;
+
+	return rule->refuses && !record->late && told >= needed;
+}
+
 static void
-judge(const Rules *rules, Judged *judged, bool refuse)
+judge(const Rules *rules, Judged *judged, ApmTold told)
 {
 	ApmRuling *ruling = &judged->record->ruling;
 
@@ -225,7 +237,7 @@ judge(const Rules *rules, Judged *judged, bool refuse)
 
 		if (passes(rule, judged))
 			continue;
-		if (refuse && rule->refuses && !judged->record->late)
+		if (refuses(rule, judged->record, told))
 			ereport(ERROR, (errcode(ERRCODE_APM_DATA_RULE),
 							errmsg("the record violates data rule \"%.*s\"", (int) rule->name.len,
 								   (const char *) rule->name.data),
@@ -369,10 +381,10 @@ lock_last(const Rules *rules, Judged *v, int n, bool wait, ApmLastValues **out)
 }
 
 static void
-judge_all(const Rules *rules, Judged *v, int n, bool refuse)
+judge_all(const Rules *rules, Judged *v, int n, ApmTold told)
 {
 	ApmLastValues *last = NULL;
-	int nlast = lock_last(rules, v, n, refuse, &last);
+	int nlast = lock_last(rules, v, n, told != APM_TOLD_NOTHING, &last);
 
 	for (int i = 0; i < n; i++)
 	{
@@ -381,7 +393,7 @@ judge_all(const Rules *rules, Judged *v, int n, bool refuse)
 			continue;
 		if (v[i].record->dated && came_after(rules, &v[i]))
 			v[i].record->late = true;
-		judge(rules, &v[i], refuse);
+		judge(rules, &v[i], told);
 		for (int r = 0; r < rules->n && v[i].last != NULL; r++)
 		{
 			if (rules->v[r].first_of_attribute)
@@ -394,7 +406,7 @@ judge_all(const Rules *rules, Judged *v, int n, bool refuse)
 }
 
 void
-apm_records_hold(ApmProspect *prospects, int n, const ApmDeclared *declared, bool refuse)
+apm_records_hold(ApmProspect *prospects, int n, const ApmDeclared *declared, ApmTold told)
 {
 	uint64 serial;
 	const ApmContractState *contract = apm_contract_now(&serial);
@@ -414,8 +426,8 @@ apm_records_hold(ApmProspect *prospects, int n, const ApmDeclared *declared, boo
 			apm_declared_pick(declared, &given, APM_CLASS_IDENTIFYING, false, &v[i].own);
 		memset(ruling, 0, sizeof(*ruling));
 		ruling->ruleset = rules->ruleset;
-		apm_public_fields_pick(&v[i].own, contract, refuse, &ruling->fields);
+		apm_public_fields_pick(&v[i].own, contract, told != APM_TOLD_NOTHING, &ruling->fields);
 	}
 	if (rules->n > 0)
-		judge_all(rules, v, n, refuse);
+		judge_all(rules, v, n, told);
 }

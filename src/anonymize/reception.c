@@ -247,7 +247,7 @@ hold_all(Batch *batch)
 		rows[n] = row;
 		prospects[n++] = (ApmProspect){.patient = row->known->patient, .record = &row->record};
 	}
-	apm_records_hold(prospects, n, &batch->declared, false);
+	apm_records_hold(prospects, n, &batch->declared, APM_TOLD_NOTHING);
 	for (int i = 0; i < n; i++)
 	{
 		if (!prospects[i].busy)

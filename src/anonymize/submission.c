@@ -413,6 +413,7 @@ match_all(Flush *flush)
 static void
 hold_all(Flush *flush)
 {
+	bool reader = (flush->all->who.actor.roles & APM_ROLE_CLINICIAN) != 0;
 	ApmProspect *prospects = palloc(sizeof(ApmProspect) * flush->all->n);
 	int n = 0;
 
@@ -423,7 +424,7 @@ hold_all(Flush *flush)
 		if (row->fate == FATE_SEND)
 			prospects[n++] = (ApmProspect){.patient = row->known->patient, .record = &row->record};
 	}
-	apm_records_hold(prospects, n, &flush->declared, true);
+	apm_records_hold(prospects, n, &flush->declared, reader ? APM_TOLD_ALL : APM_TOLD_RECORD);
 	pfree(prospects);
 }
 
