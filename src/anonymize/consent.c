@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/catalog.h"
 #include "fmgr.h"
 #include "utils/acl.h"
@@ -59,6 +60,8 @@ apm_consent_send(ApmOutgoing *out, ApmTransaction *tx, Jsonb *fields)
 	apm_staff_note(out->who);
 	tid = out->items[apm_outgoing_add(out, tx)].tid;
 	apm_outgoing_send(out);
+	/* a withdrawal that was acknowledged and lost would be worse than a slow one, whatever the client has set */
+	ForceSyncCommit();
 	return tid;
 }
 

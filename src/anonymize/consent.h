@@ -17,8 +17,8 @@ extern void apm_consent_groups(const ApmActing *who, ApmGroups *out);
 extern void apm_consent_refuse_self(const char *doing) pg_attribute_noreturn();
 
 /*
- * Sends a consent transaction with these public fields (NULL: none) in the caller's transaction, and keeps who sent it;
- * answers its Tid.  In a section.
+ * Sends a consent transaction with these public fields (NULL: none) in the caller's transaction, whose commit will
+ * be flushed, and keeps who sent it; answers its Tid.  In a section.
  */
 extern ApmUuid apm_consent_send(ApmOutgoing *out, ApmTransaction *tx, Jsonb *fields);
 
