@@ -971,7 +971,7 @@ CREATE FUNCTION apm.staff_of(pseudonym bytea, OUT acting text, OUT login text)
 COMMENT ON FUNCTION apm.staff_of(bytea) IS
 	'who a staff pseudonym is: acting role and login, or a role alone; the pseudonym itself where that is not known';
 REVOKE ALL ON FUNCTION apm.staff_of(bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION apm.staff_of(bytea) TO apm_auditor;
+GRANT EXECUTE ON FUNCTION apm.staff_of(bytea) TO apm_admin, apm_researcher, apm_auditor;
 
 -- A role that acts for a patient, and is in no role of apm, is granted EXECUTE by hand; the contract asks for a grant.
 CREATE FUNCTION @extschema@.apm_access_history(pid text, purpose text DEFAULT NULL, fields jsonb DEFAULT NULL,

@@ -20,6 +20,8 @@ $node->safe_psql('clinic', q{
 	CREATE ROLE other LOGIN; GRANT apm_clinician TO other;
 	CREATE ROLE desk LOGIN; GRANT doctor TO desk;
 	CREATE ROLE auditor LOGIN; GRANT apm_auditor TO auditor;
+	CREATE ROLE chief LOGIN; GRANT apm_admin TO chief;
+	CREATE ROLE scholar LOGIN; GRANT apm_researcher TO scholar;
 	CREATE ROLE amina LOGIN;
 	GRANT EXECUTE ON FUNCTION apm_access_history(text, text, jsonb) TO amina});
 
@@ -110,6 +112,17 @@ fails_in_session($node, 'clinic', 'auditor', q{SELECT * FROM apm_access_history(
 is(as('auditor', q{SELECT string_agg(acting || ' ' || coalesce(purpose, '-') || ' ' || coalesce(rule, 'ok'), ', ' ORDER BY height)
 		FROM apm_access_history('a') WHERE access = 'history' AND acting <> 'auditor'}),
 	'doctor patient-request consent, amina patient-request consent, amina patient-request ok, other treatment consent', 'who looked into the history stands in it');
+
+# --- a dataset is an access, too
+superuser(q{SELECT apm_declare_attribute('Disease', 'other', exportable => true)});
+is(as('scholar', q{SELECT count(*) FROM apm_export('heart-2026')}), 0, 'without a grant the patient is in no dataset');
+as('clerk', q{SELECT apm_grant_access('a', 'scholar', purpose => 'research')});
+poll($node, 'clinic', $arrived);
+is(as('scholar', q{SELECT count(*) FROM apm_export('heart-2026')}), 1, 'with one he is');
+is(as('auditor', q{SELECT string_agg(concat_ws(' ', acting, purpose, study, rule), ', ' ORDER BY height) FROM apm_access_history('a') WHERE access = 'export'}),
+	'scholar research heart-2026 consent, scholar research heart-2026', 'and his history says so');
+is(as($_, q{SELECT study, release, rows, acting FROM apm.export_release WHERE rows > 0}), 'heart-2026|2|1|scholar', "$_ sees the release")
+  foreach qw(scholar auditor chief);
 
 # --- a snapshot of before shows what is there now; what is rolled back stays
 my $old = $node->background_psql('clinic', on_error_stop => 1);
