@@ -405,6 +405,36 @@ judge_all(const Rules *rules, Judged *v, int n, ApmTold told)
 	apm_last_values_write(last, nlast);
 }
 
+/* What the record says by itself; nothing if it is no object. */
+static void
+own_fields(const ApmRecord *record, const ApmDeclared *declared, ApmFields *out)
+{
+	ApmFields given;
+
+	memset(out, 0, sizeof(*out));
+	if (apm_fields_of(record->value, &given))
+		apm_declared_pick(declared, &given, APM_CLASS_IDENTIFYING, false, out);
+}
+
+void
+apm_records_require_fields(const ApmRecord *const *records, int n, const ApmDeclared *declared)
+{
+	uint64 serial;
+	const ApmContractState *contract = apm_contract_now(&serial);
+
+	if (!apm_public_fields_asked(contract))
+		return;
+	for (int i = 0; i < n; i++)
+	{
+		ApmBuf fields = {0};
+		ApmFields own;
+
+		own_fields(records[i], declared, &own);
+		apm_public_fields_pick(&own, contract, true, &fields);
+		apm_buf_reset(&fields);
+	}
+}
+
 void
 apm_records_hold(ApmProspect *prospects, int n, const ApmDeclared *declared, ApmTold told)
 {
@@ -416,14 +446,12 @@ apm_records_hold(ApmProspect *prospects, int n, const ApmDeclared *declared, Apm
 	for (int i = 0; i < n; i++)
 	{
 		ApmRuling *ruling = &prospects[i].record->ruling;
-		ApmFields given;
 
 		v[i].patient = prospects[i].patient;
 		v[i].record = prospects[i].record;
 		v[i].busy = &prospects[i].busy;
 		prospects[i].busy = false;
-		if (apm_fields_of(v[i].record->value, &given))
-			apm_declared_pick(declared, &given, APM_CLASS_IDENTIFYING, false, &v[i].own);
+		own_fields(v[i].record, declared, &v[i].own);
 		memset(ruling, 0, sizeof(*ruling));
 		ruling->ruleset = rules->ruleset;
 		apm_public_fields_pick(&v[i].own, contract, told != APM_TOLD_NOTHING, &ruling->fields);

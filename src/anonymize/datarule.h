@@ -47,4 +47,10 @@ typedef enum ApmTold
  */
 extern void apm_records_hold(ApmProspect *prospects, int n, const ApmDeclared *declared, ApmTold told);
 
+/*
+ * What the contract asks of n records, as far as it can be told without their patients: raises 22023 for one
+ * that lacks a public field which a template requires.  In a section.
+ */
+extern void apm_records_require_fields(const ApmRecord *const *records, int n, const ApmDeclared *declared);
+
 #endif /* APM_DATARULE_H */

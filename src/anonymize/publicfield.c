@@ -128,6 +128,20 @@ pick_all(const ApmFields *record, ApmSlice template, ApmPublicField *fields, int
 	return all;
 }
 
+bool
+apm_public_fields_asked(const ApmContractState *contract)
+{
+	size_t at = 0;
+	ApmItem item;
+
+	while (apm_contract_next_item(contract, &at, &item))
+	{
+		if (item.type == APM_ITEM_TEMPLATE && item.kind == APM_KIND_PRIMARY)
+			return true;
+	}
+	return false;
+}
+
 void
 apm_public_fields_pick(const ApmFields *record, const ApmContractState *contract, bool refuse, ApmBuf *out)
 {

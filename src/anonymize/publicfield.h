@@ -24,6 +24,9 @@ extern bool apm_public_field_of(const ApmField *field, ApmPublicField *out);
  */
 extern void apm_public_fields_read(Jsonb *given, ApmBuf *out);
 
+/* Has the contract a template for records? */
+extern bool apm_public_fields_asked(const ApmContractState *contract);
+
 /*
  * Appends the encoding of a record's attributes that a template for records has in force: those of the
  * first template, by name, of which the record has all that must be there.  If it has them of none, raises

@@ -16,9 +16,7 @@
 #include "utils/memutils.h"
 
 #include "anonymize/datarule.h"
-#include "anonymize/known.h"
-#include "anonymize/submission.h"
-#include "anonymize/waiting.h"
+#include "anonymize/submissionrow.h"
 #include "apm_errors.h"
 #include "core/digest.h"
 #include "keys/keyring.h"
@@ -28,50 +26,6 @@
 
 #define SUBMITTERS (APM_ROLE_CLINICIAN | APM_ROLE_ADMIN | APM_ROLE_SENSOR)
 #define REGISTRARS (APM_ROLE_CLINICIAN | APM_ROLE_ADMIN | APM_ROLE_REGISTRAR)
-
-/* What becomes of a record. */
-typedef enum Fate
-{
-	FATE_OPEN,	 /* not known yet */
-	FATE_REPEAT, /* was submitted before: nothing to do */
-	FATE_AGAIN,	 /* its Rid was: needs another */
-	FATE_SEND,
-	FATE_WAIT /* for reception */
-} Fate;
-
-typedef struct Row
-{
-	ApmSource source;
-	ApmRecord record;
-	bool drawn; /* the Rid is ours, so nobody can have used it before */
-	ApmPid pid;
-	uint64 time_us;
-	ApmDigest fingerprint;
-	Fate fate;
-	ApmFields identifying; /* during a flush */
-	ApmKnown *known;	   /* during a flush */
-	ApmWaiting waiting;	   /* of FATE_WAIT */
-	int place;			   /* in the outgoing transactions; -1: in none */
-} Row;
-
-struct ApmSubmission
-{
-	MemoryContext context; /* of the rows' contents */
-	ApmActing who;
-	Size bytes;
-	int n;
-	int capacity;
-	Row *rows;
-};
-
-/* A flush in progress; in its section's memory. */
-typedef struct Flush
-{
-	ApmSubmission *all;
-	ApmDeclared declared;
-	ApmOutgoing out;
-	Row **by_rid; /* all rows in order of Rid, then of arrival */
-} Flush;
 
 ApmSubmission *
 apm_submission_new(void)
@@ -84,7 +38,7 @@ apm_submission_new(void)
 	all->bytes = 0;
 	all->n = 0;
 	all->capacity = 1;
-	all->rows = palloc(sizeof(Row));
+	all->rows = palloc(sizeof(ApmSubmittedRow));
 	return all;
 }
 
@@ -134,7 +88,7 @@ apm_record_check(Jsonb *record)
  * by guessing until it is told that it repeats him.
  */
 static void
-fingerprint(Row *row, const ApmActing *who)
+fingerprint(ApmSubmittedRow *row, const ApmActing *who)
 {
 	ApmBuf text = {.secret = true};
 	ApmBuf head = {.secret = true};
@@ -155,25 +109,18 @@ fingerprint(Row *row, const ApmActing *who)
 	apm_buf_reset(&text);
 }
 
-static void
-draw_rid(Row *row)
-{
-	apm_check(apm_uuid7_random(row->time_us / 1000, &row->record.rid), "draw a record id");
-	row->drawn = true;
-}
-
 void
 apm_submission_add(ApmSubmission *all, const ApmGiven *given, ApmUuid *used)
 {
 	MemoryContext caller = MemoryContextSwitchTo(all->context);
-	Row *row;
+	ApmSubmittedRow *row;
 
 	Assert(all->n < FLUSH_ROWS);
 	apm_record_check(given->record);
 	if (all->n == all->capacity)
 	{
 		all->capacity *= 2;
-		all->rows = repalloc(all->rows, sizeof(Row) * all->capacity);
+		all->rows = repalloc(all->rows, sizeof(ApmSubmittedRow) * all->capacity);
 	}
 	row = &all->rows[all->n];
 	memset(row, 0, sizeof(*row));
@@ -184,7 +131,7 @@ apm_submission_add(ApmSubmission *all, const ApmGiven *given, ApmUuid *used)
 	if (given->rid != NULL)
 		row->record.rid = *given->rid;
 	else
-		draw_rid(row);
+		apm_rid_draw(row);
 	row->record.has_amends = given->amends != NULL;
 	if (given->amends != NULL)
 		row->record.amends = *given->amends;
@@ -202,144 +149,18 @@ apm_submission_add(ApmSubmission *all, const ApmGiven *given, ApmUuid *used)
 	MemoryContextSwitchTo(caller);
 }
 
-static int
-compare_rids(const void *a, const void *b)
-{
-	const Row *left = *(Row *const *) a;
-	const Row *right = *(Row *const *) b;
-	int order = memcmp(&left->record.rid, &right->record.rid, sizeof(ApmUuid));
-
-	return order != 0 ? order : left < right ? -1 : 1;
-}
-
-/* A row whose Rid has been submitted before; a client may repeat himself, as when he lost an answer. */
-static void
-repeat(Row *row, const ApmDigest *before)
-{
-	if (row->source == APM_SOURCE_INSERT)
-	{
-		row->fate = FATE_AGAIN;
-		return;
-	}
-	if (row->source == APM_SOURCE_CLIENT && !apm_equal(&row->fingerprint, before, sizeof(ApmDigest)))
-		ereport(ERROR,
-				(errcode(ERRCODE_APM_RID_REUSED), errmsg("the record id was used before, with other content"),
-				 errhint("Repeat a submission with exactly the same pid and record, or draw a new id.")));
-	row->fate = FATE_REPEAT;
-}
-
-/* The open row of a Rid. */
-static Row *
-row_of(const Flush *flush, const ApmUuid *rid)
-{
-	int low = 0;
-	int high = flush->all->n;
-
-	while (low < high)
-	{
-		int middle = (low + high) / 2;
-
-		if (memcmp(&flush->by_rid[middle]->record.rid, rid, sizeof(ApmUuid)) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	/* the first of its Rid is the one that counts */
-	Assert(low < flush->all->n);
-	return flush->by_rid[low];
-}
-
-/* Marks what the table has already among n Rids. */
-static void
-mark_submitted(const Flush *flush, const ApmUuid *rids, int n)
-{
-	static ApmStatement find = {
-		"SELECT rid, fingerprint FROM apm.submission WHERE rid = ANY ($1)", 1, {UUIDARRAYOID}, NULL};
-	Datum args[] = {apm_uuid_array(rids, n)};
-	uint64 found = n > 0 ? apm_run_latest(&find, args) : 0;
-
-	for (uint64 i = 0; i < found; i++)
-	{
-		ApmUuid rid;
-		ApmDigest before;
-
-		apm_row_uuid(i, 1, &rid);
-		apm_row_digest(i, 2, &before);
-		repeat(row_of(flush, &rid), &before);
-	}
-}
-
-/* Gives rows that need another Rid one, which nobody can have used. */
-static void
-draw_again(Flush *flush)
-{
-	for (int i = 0; i < flush->all->n; i++)
-	{
-		Row *row = &flush->all->rows[i];
-
-		if (row->fate != FATE_AGAIN)
-			continue;
-		draw_rid(row);
-		row->fate = FATE_OPEN;
-	}
-	qsort(flush->by_rid, flush->all->n, sizeof(Row *), compare_rids);
-}
-
-static void
-find_repeats(Flush *flush)
-{
-	ApmSubmission *all = flush->all;
-	ApmUuid *given = palloc(sizeof(ApmUuid) * all->n);
-	int n = 0;
-
-	flush->by_rid = palloc(sizeof(Row *) * all->n);
-	for (int i = 0; i < all->n; i++)
-		flush->by_rid[i] = &all->rows[i];
-	qsort(flush->by_rid, all->n, sizeof(Row *), compare_rids);
-
-	for (int i = 0; i < all->n; i++)
-	{
-		Row *row = flush->by_rid[i];
-		const Row *first = row_of(flush, &row->record.rid);
-
-		if (row != first)
-			repeat(row, &first->fingerprint);
-		else if (!row->drawn)
-			given[n++] = row->record.rid;
-	}
-	mark_submitted(flush, given, n);
-	draw_again(flush);
-}
-
-/* A record may amend one that was submitted; whether it is this patient's, the contract says. */
-static void
-check_amends(const ApmSubmission *all)
-{
-	static ApmStatement find = {"SELECT FROM apm.submission WHERE rid = $1", 1, {UUIDOID}, NULL};
-
-	for (int i = 0; i < all->n; i++)
-	{
-		const Row *row = &all->rows[i];
-		Datum args[] = {apm_uuid_datum(&row->record.amends)};
-
-		if (row->fate == FATE_OPEN && row->record.has_amends && apm_run_latest(&find, args) == 0)
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							errmsg("the record that is to be amended was never submitted")));
-	}
-}
-
 /* The identifying attributes that each open row carries; refuses what cannot be one before any patient is looked up. */
 static void
-pick_identifying(Flush *flush)
+pick_identifying(ApmFlush *flush)
 {
 	for (int i = 0; i < flush->all->n; i++)
 	{
-		Row *row = &flush->all->rows[i];
+		ApmSubmittedRow *row = &flush->all->rows[i];
 		ApmBuf value = {.secret = true};
 		ApmFields fields;
 
 		row->identifying.n = 0;
-		if (row->fate != FATE_OPEN || !apm_fields_of(row->record.value, &fields))
+		if (row->fate != APM_FATE_OPEN || !apm_fields_of(row->record.value, &fields))
 			continue;
 		apm_declared_pick(&flush->declared, &fields, APM_CLASS_IDENTIFYING, true, &row->identifying);
 		for (int f = 0; f < row->identifying.n; f++)
@@ -349,15 +170,15 @@ pick_identifying(Flush *flush)
 }
 
 static void
-find_patients(Flush *flush)
+find_patients(ApmFlush *flush)
 {
 	ApmKnownSet *set = apm_known_new();
 
 	for (int i = 0; i < flush->all->n; i++)
 	{
-		Row *row = &flush->all->rows[i];
+		ApmSubmittedRow *row = &flush->all->rows[i];
 
-		if (row->fate == FATE_OPEN)
+		if (row->fate == APM_FATE_OPEN)
 			row->known = apm_known_enter(set, &row->pid.index);
 	}
 	apm_known_load_new(set);
@@ -365,7 +186,7 @@ find_patients(Flush *flush)
 
 /* Registers the patient of a record that carries identifying attributes, as the paper's client does. */
 static void
-register_patient(Flush *flush, Row *row)
+register_patient(ApmFlush *flush, ApmSubmittedRow *row)
 {
 	ApmFields fields;
 	ApmFields attributes;
@@ -391,13 +212,13 @@ register_patient(Flush *flush, Row *row)
 
 /* Makes sure that each row is its patient's, registering those who are not known and may be. */
 static void
-match_all(Flush *flush)
+match_all(ApmFlush *flush)
 {
 	for (int i = 0; i < flush->all->n; i++)
 	{
-		Row *row = &flush->all->rows[i];
+		ApmSubmittedRow *row = &flush->all->rows[i];
 
-		if (row->fate != FATE_OPEN)
+		if (row->fate != APM_FATE_OPEN)
 			continue;
 		if (row->known->patient == NULL)
 			register_patient(flush, row);
@@ -405,13 +226,13 @@ match_all(Flush *flush)
 			ereport(ERROR, (errcode(ERRCODE_APM_IDENTITY),
 							errmsg("the record's identifying attributes are not the patient's"),
 							errhint("A registrar changes them with apm_update_patient().")));
-		row->fate = FATE_SEND;
+		row->fate = APM_FATE_SEND;
 	}
 }
 
 /* Holds all rows to what the contract asks; the client is told of what it does not let in. */
 static void
-hold_all(Flush *flush)
+hold_all(ApmFlush *flush)
 {
 	bool reader = (flush->all->who.actor.roles & APM_ROLE_CLINICIAN) != 0;
 	ApmProspect *prospects = palloc(sizeof(ApmProspect) * flush->all->n);
@@ -419,9 +240,9 @@ hold_all(Flush *flush)
 
 	for (int i = 0; i < flush->all->n; i++)
 	{
-		Row *row = &flush->all->rows[i];
+		ApmSubmittedRow *row = &flush->all->rows[i];
 
-		if (row->fate == FATE_SEND)
+		if (row->fate == APM_FATE_SEND)
 			prospects[n++] = (ApmProspect){.patient = row->known->patient, .record = &row->record};
 	}
 	apm_records_hold(prospects, n, &flush->declared, reader ? APM_TOLD_ALL : APM_TOLD_RECORD);
@@ -429,118 +250,48 @@ hold_all(Flush *flush)
 }
 
 static void
-encrypt_all(Flush *flush)
+encrypt_all(ApmFlush *flush)
 {
 	for (int i = 0; i < flush->all->n; i++)
 	{
-		Row *row = &flush->all->rows[i];
+		ApmSubmittedRow *row = &flush->all->rows[i];
 		ApmTransaction tx = {0};
 
 		CHECK_FOR_INTERRUPTS();
-		if (row->fate == FATE_SEND)
+		if (row->fate == APM_FATE_SEND)
 			row->place =
 				apm_record_add(&flush->out, row->known->patient, &row->record, &flush->declared, &tx);
 	}
 }
 
-/* Seals all rows for reception. */
+/* Seals all rows for reception; refuses what can be refused whoever the patient is. */
 static void
-seal_all(Flush *flush)
+seal_all(ApmFlush *flush)
 {
-	for (int i = 0; i < flush->all->n; i++)
-	{
-		Row *row = &flush->all->rows[i];
-
-		CHECK_FOR_INTERRUPTS();
-		if (row->fate != FATE_OPEN)
-			continue;
-		apm_waiting_seal(&flush->all->who, &row->record, &row->pid.index, row->time_us, &row->waiting);
-		row->fate = FATE_WAIT;
-	}
-}
-
-/* Leaves out the rows of n Rids that another session has taken meanwhile; those in SPI_tuptable are ours. */
-static void
-withdraw_taken(Flush *flush, const ApmUuid *rids, int n)
-{
-	ApmUuid *taken = palloc(sizeof(ApmUuid) * n);
-	int ours = SPI_processed;
-	int count = 0;
-
-	/* what is returned comes in the order of what was given */
-	for (int i = 0; i < n; i++)
-	{
-		ApmUuid next;
-
-		if (i - count < ours)
-			apm_row_uuid(i - count, 1, &next);
-		if (i - count == ours || memcmp(&next, &rids[i], sizeof(next)) != 0)
-			taken[count++] = rids[i];
-	}
-	mark_submitted(flush, taken, count);
-	for (int i = 0; i < count; i++)
-	{
-		Row *row = row_of(flush, &taken[i]);
-
-		if (row->fate != FATE_REPEAT && row->fate != FATE_AGAIN)
-			elog(ERROR, "a record id is taken and not there");
-		if (row->place >= 0)
-			flush->out.items[row->place].withdrawn = true;
-	}
-	pfree(taken);
-}
-
-/*
- * Takes the Rids.  Where another session was faster, its record is the one that counts, and
- * ours is withdrawn if it is the same.
- */
-static void
-take_rids(Flush *flush)
-{
-	static ApmStatement put = {
-		"INSERT INTO apm.submission (rid, fingerprint, tid, submitted_at, queued_at)"
-		" SELECT rid, fingerprint, NULLIF(tid, '00000000-0000-0000-0000-000000000000'), at,"
-		" CASE WHEN tid <> '00000000-0000-0000-0000-000000000000' THEN at END"
-		" FROM unnest($1, $2, $3, $4) AS u (rid, fingerprint, tid, at)"
-		" ON CONFLICT (rid) DO NOTHING RETURNING rid",
-		4,
-		{UUIDARRAYOID, BYTEAARRAYOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID},
-		NULL,
-	};
-	static const ApmUuid none;
-	int count = flush->all->n;
-	ApmUuid *rids = palloc(sizeof(ApmUuid) * count);
-	ApmDigest *prints = palloc(sizeof(ApmDigest) * count);
-	ApmUuid *tids = palloc(sizeof(ApmUuid) * count);
-	TimestampTz *times = palloc(sizeof(TimestampTz) * count);
-	Datum args[4];
+	const ApmRecord **records = palloc(sizeof(ApmRecord *) * flush->all->n);
 	int n = 0;
 
-	/* in order of Rid, so that two sessions with the same ones do not wait for each other */
-	for (int i = 0; i < count; i++)
+	for (int i = 0; i < flush->all->n; i++)
 	{
-		const Row *row = flush->by_rid[i];
-
-		if (row->fate == FATE_REPEAT)
-			continue;
-		rids[n] = row->record.rid;
-		prints[n] = row->fingerprint;
-		tids[n] = row->fate == FATE_SEND ? flush->out.items[row->place].tid : none;
-		times[n++] = apm_time_of(row->time_us);
+		if (flush->all->rows[i].fate == APM_FATE_OPEN)
+			records[n++] = &flush->all->rows[i].record;
 	}
-	if (n == 0)
-		return;
-	args[0] = apm_uuid_array(rids, n);
-	args[1] = apm_digest_array(prints, n);
-	args[2] = apm_uuid_array(tids, n);
-	args[3] = apm_time_array(times, n);
-	if (apm_run(&put, args) == (uint64) n)
-		return;
-	withdraw_taken(flush, rids, n);
+	apm_records_require_fields(records, n, &flush->declared);
+	for (int i = 0; i < flush->all->n; i++)
+	{
+		ApmSubmittedRow *row = &flush->all->rows[i];
+
+		CHECK_FOR_INTERRUPTS();
+		if (row->fate != APM_FATE_OPEN)
+			continue;
+		apm_waiting_seal(&flush->all->who, &row->record, &row->pid.index, row->time_us, &row->waiting);
+		row->fate = APM_FATE_WAIT;
+	}
+	pfree(records);
 }
 
 static void
-put_waiting(const Flush *flush)
+put_waiting(const ApmFlush *flush)
 {
 	const ApmSubmission *all = flush->all;
 	const ApmWaiting **waiting = palloc(sizeof(ApmWaiting *) * all->n);
@@ -548,7 +299,7 @@ put_waiting(const Flush *flush)
 
 	for (int i = 0; i < all->n; i++)
 	{
-		if (all->rows[i].fate == FATE_WAIT)
+		if (all->rows[i].fate == APM_FATE_WAIT)
 			waiting[n++] = &all->rows[i].waiting;
 	}
 	if (n > 0)
@@ -560,15 +311,15 @@ put_waiting(const Flush *flush)
 static void
 flush_rows(ApmSubmission *all)
 {
-	Flush flush = {.all = all};
+	ApmFlush flush = {.all = all};
 	ApmSection section;
 
 	apm_section_begin(&section);
 	apm_outgoing_start(&flush.out, &all->who);
 	apm_declared_load(&flush.declared);
 
-	find_repeats(&flush);
-	check_amends(all);
+	apm_rids_find(&flush);
+	apm_rids_check_amends(all);
 	pick_identifying(&flush);
 	if (apm_acting_is_sensor(&all->who))
 		seal_all(&flush);
@@ -580,7 +331,7 @@ flush_rows(ApmSubmission *all)
 		encrypt_all(&flush);
 	}
 
-	take_rids(&flush);
+	apm_rids_take(&flush);
 	put_waiting(&flush);
 	apm_staff_note(&all->who);
 	apm_outgoing_send(&flush.out);
@@ -595,12 +346,12 @@ keep_unsent(ApmSubmission *all)
 
 	for (int i = 0; i < all->n; i++)
 	{
-		Row *row = &all->rows[i];
+		ApmSubmittedRow *row = &all->rows[i];
 
-		if (row->fate != FATE_AGAIN)
+		if (row->fate != APM_FATE_AGAIN)
 			continue;
-		draw_rid(row);
-		row->fate = FATE_OPEN;
+		apm_rid_draw(row);
+		row->fate = APM_FATE_OPEN;
 		row->place = -1;
 		all->rows[n++] = *row;
 	}
