@@ -311,27 +311,42 @@ refuse_null(const ApmAttachment *attachment, const ApmTextColumn *column)
 						   NameStr(TupleDescAttr(attachment->desc, column->attnum - 1)->attname))));
 }
 
-/* Is a row with this time well behind the present?  A date lasts until its end. */
-static bool
-is_late(Oid type, Datum value)
+/* The time that a row has of its own.  A date lasts until its end. */
+static TimestampTz
+time_of(Oid type, Datum value)
 {
-	TimestampTz at;
 	int overflow;
 
 	switch (getBaseType(type))
 	{
 		case DATEOID:
-			if (DATE_NOT_FINITE(DatumGetDateADT(value)))
-				return DATE_IS_NOBEGIN(DatumGetDateADT(value));
-			at = date2timestamptz_opt_overflow(DatumGetDateADT(value) + 1, &overflow);
-			break;
+			if (DATE_IS_NOBEGIN(DatumGetDateADT(value)))
+				return DT_NOBEGIN;
+			if (DATE_IS_NOEND(DatumGetDateADT(value)))
+				return DT_NOEND;
+			return date2timestamptz_opt_overflow(DatumGetDateADT(value) + 1, &overflow);
 		case TIMESTAMPOID:
-			at = timestamp2timestamptz_opt_overflow(DatumGetTimestamp(value), &overflow);
-			break;
+			return timestamp2timestamptz_opt_overflow(DatumGetTimestamp(value), &overflow);
 		default:
-			at = DatumGetTimestampTz(value);
+			return DatumGetTimestampTz(value);
 	}
-	return at < GetCurrentTimestamp() - LATE_AFTER;
+}
+
+/* Says when the row was observed, and whether that is well behind the present. */
+static void
+read_time(const ApmAttachment *attachment, const Datum *values, const bool *nulls, ApmGiven *out)
+{
+	AttrNumber time = attachment->time;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz at;
+
+	out->late = false;
+	out->observed_us = 0;
+	if (time == 0 || nulls[time - 1])
+		return;
+	at = Min(now, time_of(TupleDescAttr(attachment->desc, time - 1)->atttypid, values[time - 1]));
+	out->late = at < now - LATE_AFTER;
+	out->observed_us = at > apm_time_of(1) ? apm_us_of(at) : 1; /* times of the chain begin with 1970 */
 }
 
 static void
@@ -417,7 +432,6 @@ void
 apm_attachment_read(const ApmAttachment *attachment, HeapTuple row, ApmGiven *out, ApmUuid *rid)
 {
 	char **key = palloc(sizeof(char *) * attachment->nkeys);
-	AttrNumber time = attachment->time;
 	Datum *values;
 	bool *nulls;
 	char *pid;
@@ -432,6 +446,5 @@ apm_attachment_read(const ApmAttachment *attachment, HeapTuple row, ApmGiven *ou
 	out->pid = APM_SLICE(pid, strlen(pid));
 	out->rid = rid;
 	out->record = record_of(attachment, values, nulls);
-	out->late = time != 0 && !nulls[time - 1] &&
-				is_late(TupleDescAttr(attachment->desc, time - 1)->atttypid, values[time - 1]);
+	read_time(attachment, values, nulls, out);
 }

@@ -74,8 +74,9 @@ extern ApmAttachment *apm_attachment_open(Relation table, const Trigger *trigger
 extern ApmAttachment *apm_attachment_of(Relation table);
 
 /*
- * Fills in pid, record, Rid and whether the row is late, from a row of the table; source and amends are the
- * caller's.  *rid is set also where the rest raises.  Runs output functions and casts of the columns' types with the rights of whoever is current.
+ * Fills in pid, record, Rid, when the row was observed and whether it is late, from a row of the table;
+ * source and amends are the caller's.  *rid is set also where the rest raises.  Runs output functions and casts of
+ * the columns' types with the rights of whoever is current.
  */
 extern void apm_attachment_read(const ApmAttachment *attachment, HeapTuple row, ApmGiven *out, ApmUuid *rid);
 

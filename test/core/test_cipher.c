@@ -257,6 +257,26 @@ test_note(void)
 	apm_buf_reset(&out);
 }
 
+/* A patient's last values likewise; they are no note of his either. */
+static void
+test_last_values(void)
+{
+	ApmBuf sealed = {0};
+	ApmBuf out = {.secret = true};
+	ApmSlice all;
+
+	CHECK_OK(apm_last_values_seal(key, &key_id, TEXT("apid"), TEXT("blood A"), &sealed));
+	all = APM_SLICE(sealed.data, sealed.len);
+	CHECK_OK(apm_last_values_open(key, &key_id, TEXT("apid"), all, &out));
+	CHECK(out.len == 7 && memcmp(out.data, "blood A", 7) == 0);
+	CHECK_STATUS(apm_last_values_open(key, &key_id, TEXT("apix"), all, &out), APM_ERR_OPEN);
+	CHECK_STATUS(apm_last_values_open(other_key, &key_id, TEXT("apid"), all, &out), APM_ERR_OPEN);
+	CHECK_STATUS(apm_note_open(key, &key_id, TEXT("apid"), all, &out), APM_ERR_OPEN);
+	CHECK(out.len == 7);
+	apm_buf_reset(&sealed);
+	apm_buf_reset(&out);
+}
+
 /*
  * A sealer that writes a good tag over a plaintext of another form: a length beyond it, more
  * padding than there must be, padding that is not zeros.
@@ -432,6 +452,7 @@ main(void)
 	test_record_refusals();
 	test_profile();
 	test_note();
+	test_last_values();
 	test_padding_refusals();
 	test_golden();
 	test_key_wrap();
