@@ -331,9 +331,11 @@ my $kept = $node->safe_psql('clinic', "SELECT encode(sealed, 'hex') FROM apm.wai
 $node->safe_psql('clinic', qq(
 	UPDATE apm.waiting SET sealed = 'nonsense' WHERE rid = '$bad[0]';
 	UPDATE apm.waiting SET index_key = (SELECT index_key FROM apm.waiting WHERE reason = 'patient' LIMIT 1) WHERE rid = '$bad[1]'));
+my $turns = q(SELECT turns FROM apm.status WHERE worker = 'apm reception');
+my $turned = $node->safe_psql('clinic', $turns);
 reception('CONT');
-wait_for($node, 'clinic', q(SELECT refusal IS NOT NULL FROM apm.status WHERE worker = 'apm reception'), 'the node sees that somebody wrote');
-is($node->safe_psql('clinic', $records), $before, 'reception takes nothing then');
+wait_for($node, 'clinic', "SELECT ($turns) > $turned", 'reception turns');
+is($node->safe_psql('clinic', q(SELECT count(*) FROM apm.waiting WHERE reason = 'new')), '3', 'and takes nothing, for somebody has written to its table');
 $node->safe_psql('clinic', 'SELECT apm_accept_rollback()');
 wait_for($node, 'clinic', $records, 'a row that does not open holds up nobody', $before + 1);
 is($node->safe_psql('clinic', sprintf($waiting, join(', ', map { "'$_'" } @bad))), 'failed,failed', 'and goes on waiting');
