@@ -61,19 +61,12 @@ read_switch(const JsonbValue *value, ApmDataCheckKind kind, ApmDataCheck *out)
 static bool
 read_scalars(const JsonbValue *value, JsonbValue **out, int *n)
 {
-	JsonbContainer *array = value->type == jbvBinary ? value->val.binary.data : NULL;
-
-	if (array == NULL || !JsonContainerIsArray(array) || JsonContainerIsScalar(array))
+	if (!apm_json_array(value, out, n))
 		return false;
-	*n = (int) JsonContainerSize(array);
-	*out = palloc(sizeof(JsonbValue) * Max(*n, 1));
 	for (int i = 0; i < *n; i++)
 	{
-		JsonbValue *element = getIthJsonbValueFromContainer(array, (uint32) i);
-
-		if (element->type == jbvBinary)
+		if ((*out)[i].type == jbvBinary)
 			return false;
-		(*out)[i] = *element;
 	}
 	return true;
 }
@@ -127,7 +120,7 @@ read_rate(const JsonbValue *value, ApmDataCheck *out)
 	const ApmField *per;
 
 	out->kind = APM_CHECK_RATE;
-	if (value->type != jbvBinary || !apm_fields_in(value->val.binary.data, &members) || members.n != 2)
+	if (!apm_json_object(value, &members) || members.n != 2)
 		return false;
 	most = apm_fields_find(&members, APM_SLICE("most", 4));
 	per = apm_fields_find(&members, APM_SLICE("per", 3));

@@ -67,6 +67,46 @@ apm_fields_of(Jsonb *value, ApmFields *out)
 	return apm_fields_in(&value->root, out);
 }
 
+bool
+apm_json_object(const JsonbValue *value, ApmFields *out)
+{
+	return value->type == jbvBinary && apm_fields_in(value->val.binary.data, out);
+}
+
+bool
+apm_json_array(const JsonbValue *value, JsonbValue **out, int *n)
+{
+	JsonbContainer *array = value->type == jbvBinary ? value->val.binary.data : NULL;
+
+	if (array == NULL || !JsonContainerIsArray(array) || JsonContainerIsScalar(array))
+		return false;
+	*n = (int) JsonContainerSize(array);
+	*out = palloc(sizeof(JsonbValue) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+		(*out)[i] = *getIthJsonbValueFromContainer(array, (uint32) i);
+	return true;
+}
+
+bool
+apm_json_integer(const JsonbValue *value, int64 *out)
+{
+	char *digits;
+	char *end;
+
+	if (value->type != jbvNumeric)
+		return false;
+	digits = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+	errno = 0;
+	*out = strtoi64(digits, &end, 10);
+	return errno == 0 && end != digits && *end == '\0';
+}
+
+char *
+apm_json_text(const JsonbValue *value)
+{
+	return value->type == jbvString ? pnstrdup(value->val.string.val, value->val.string.len) : NULL;
+}
+
 void
 apm_fields_member(const ApmFields *fields, const char *name, ApmFields *out)
 {

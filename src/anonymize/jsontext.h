@@ -39,6 +39,15 @@ extern const ApmField *apm_fields_find(const ApmFields *fields, ApmSlice name);
 extern void apm_fields_overlay(const ApmFields *base, const ApmFields *over, ApmFields *out);
 extern Jsonb *apm_fields_jsonb(const ApmFields *fields);
 
+/* The members of a value that is an object; false if it is none. */
+extern bool apm_json_object(const JsonbValue *value, ApmFields *out);
+/* The elements of an array, palloc'd; false if the value is none. */
+extern bool apm_json_array(const JsonbValue *value, JsonbValue **out, int *n);
+/* A number without a fraction; false if the value is none, or does not fit. */
+extern bool apm_json_integer(const JsonbValue *value, int64 *out);
+/* A copy of a text; NULL if the value is none. */
+extern char *apm_json_text(const JsonbValue *value);
+
 static inline ApmSlice
 apm_field_name(const ApmField *field)
 {

@@ -8,24 +8,8 @@
  */
 #include "postgres.h"
 
-#include "utils/builtins.h"
-#include "utils/numeric.h"
-
 #include "anonymize/publicfield.h"
 #include "apm_errors.h"
-
-/* A number as an int64; false if it has a fraction or does not fit. */
-static bool
-integer_of(Numeric number, int64 *out)
-{
-	Datum text = DirectFunctionCall1(numeric_out, NumericGetDatum(number));
-	char *digits = DatumGetCString(text);
-	char *end;
-
-	errno = 0;
-	*out = strtoi64(digits, &end, 10);
-	return errno == 0 && end != digits && *end == '\0';
-}
 
 bool
 apm_public_field_of(const ApmField *field, ApmPublicField *out)
@@ -38,7 +22,7 @@ apm_public_field_of(const ApmField *field, ApmPublicField *out)
 	{
 		case jbvNumeric:
 			out->type = APM_FIELD_INTEGER;
-			return integer_of(value->val.numeric, &out->number);
+			return apm_json_integer(value, &out->number);
 		case jbvBool:
 			out->type = APM_FIELD_BOOLEAN;
 			out->number = value->val.boolean;
@@ -52,15 +36,11 @@ apm_public_field_of(const ApmField *field, ApmPublicField *out)
 	}
 }
 
-/* By bytes, as the encoding wants them; jsonb has shorter names first. */
+/* As the encoding wants them; jsonb has shorter names first. */
 static int
 compare_fields(const void *a, const void *b)
 {
-	ApmSlice left = ((const ApmPublicField *) a)->name;
-	ApmSlice right = ((const ApmPublicField *) b)->name;
-	int order = memcmp(left.data, right.data, Min(left.len, right.len));
-
-	return order != 0 ? order : (left.len > right.len) - (left.len < right.len);
+	return apm_slices_compare(((const ApmPublicField *) a)->name, ((const ApmPublicField *) b)->name);
 }
 
 static void

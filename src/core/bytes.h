@@ -65,6 +65,16 @@ apm_slices_equal(ApmSlice a, ApmSlice b)
 	return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
+/* By bytes, a prefix before what it begins: less than 0, 0, more than 0. */
+static inline int
+apm_slices_compare(ApmSlice a, ApmSlice b)
+{
+	size_t shorter = a.len < b.len ? a.len : b.len;
+	int order = shorter > 0 ? memcmp(a.data, b.data, shorter) : 0;
+
+	return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
+}
+
 /*
  * Where core memory comes from.  malloc and free unless the embedding program
  * sets its own; an allocator answers NULL for "no memory" and never jumps.

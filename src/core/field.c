@@ -44,15 +44,6 @@ code_ok(ApmSlice code)
 	return true;
 }
 
-/* Of texts: by bytes, a prefix before what it begins. */
-static int
-compare(ApmSlice a, ApmSlice b)
-{
-	int order = memcmp(a.data, b.data, a.len < b.len ? a.len : b.len);
-
-	return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
-}
-
 static bool
 field_in_bounds(const ApmPublicField *f)
 {
@@ -78,7 +69,7 @@ fields_in_bounds(const ApmPublicField *v, int n)
 		return false;
 	for (int i = 0; i < n; i++)
 	{
-		if (!field_in_bounds(&v[i]) || (i > 0 && compare(v[i - 1].name, v[i].name) >= 0))
+		if (!field_in_bounds(&v[i]) || (i > 0 && apm_slices_compare(v[i - 1].name, v[i].name) >= 0))
 			return false;
 	}
 	return true;
@@ -141,7 +132,7 @@ codes_in_bounds(const ApmFieldSpec *s)
 		return false;
 	for (int i = 0; i < s->ncodes; i++)
 	{
-		if (!code_ok(s->codes[i]) || (i > 0 && compare(s->codes[i - 1], s->codes[i]) >= 0))
+		if (!code_ok(s->codes[i]) || (i > 0 && apm_slices_compare(s->codes[i - 1], s->codes[i]) >= 0))
 			return false;
 	}
 	return true;
@@ -172,7 +163,7 @@ specs_in_bounds(const ApmFieldSpec *v, int n)
 		return false;
 	for (int i = 0; i < n; i++)
 	{
-		if (!spec_in_bounds(&v[i]) || (i > 0 && compare(v[i - 1].name, v[i].name) >= 0))
+		if (!spec_in_bounds(&v[i]) || (i > 0 && apm_slices_compare(v[i - 1].name, v[i].name) >= 0))
 			return false;
 	}
 	return true;
@@ -261,7 +252,7 @@ apm_specs_decode(ApmSlice in, ApmFieldSpec *v, int *n)
 bool
 apm_field_fits(const ApmPublicField *field, const ApmFieldSpec *spec)
 {
-	if (compare(field->name, spec->name) != 0 || field->type != spec->type)
+	if (apm_slices_compare(field->name, spec->name) != 0 || field->type != spec->type)
 		return false;
 	switch (field->type)
 	{
@@ -270,7 +261,7 @@ apm_field_fits(const ApmPublicField *field, const ApmFieldSpec *spec)
 		case APM_FIELD_CODE:
 			for (int i = 0; i < spec->ncodes; i++)
 			{
-				if (compare(field->code, spec->codes[i]) == 0)
+				if (apm_slices_compare(field->code, spec->codes[i]) == 0)
 					return true;
 			}
 			return false;

@@ -94,22 +94,13 @@ hold(const ApmItem *item, ApmHeld **out)
 	return status;
 }
 
-static int
-compare_names(ApmSlice a, ApmSlice b)
-{
-	size_t shorter = a.len < b.len ? a.len : b.len;
-	int order = shorter > 0 ? memcmp(a.data, b.data, shorter) : 0;
-
-	return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
-}
-
 /* The order within a list: policies, purposes and reasons have keys, the others names. */
 static int
 compare_items(const ApmItem *a, const ApmItem *b)
 {
 	if (a->key != b->key)
 		return a->key < b->key ? -1 : 1;
-	return a->type == APM_ITEM_POLICY ? 0 : compare_names(a->name, b->name);
+	return a->type == APM_ITEM_POLICY ? 0 : apm_slices_compare(a->name, b->name);
 }
 
 /* The place of an item that compares equal, or where it belongs; keys aside, that is by name. */
@@ -235,7 +226,7 @@ may_list(const ApmInForce *f, const ApmItem *item)
 
 	for (size_t i = 0; i < list->n; i++)
 	{
-		if (list->v[i]->item.key == item->key || compare_names(list->v[i]->item.name, item->name) == 0)
+		if (list->v[i]->item.key == item->key || apm_slices_compare(list->v[i]->item.name, item->name) == 0)
 			return false;
 	}
 	if (item->type != APM_ITEM_PURPOSE)
@@ -316,7 +307,7 @@ may_use_rule(const ApmInForce *f, ApmHeld *held)
 	{
 		const ApmHeld *other = rules->v[i];
 
-		if (compare_names(other->item.name, held->item.name) != 0 &&
+		if (apm_slices_compare(other->item.name, held->item.name) != 0 &&
 			!join_terms(all, &n, (int) LENGTH(all), other->terms, other->nterms))
 			return false;
 	}

@@ -437,12 +437,6 @@ built_in_field(const ApmPredicateWorld *w, uint8_t code)
 	}
 }
 
-static bool
-same_text(ApmSlice a, ApmSlice b)
-{
-	return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
-}
-
 static Value
 public_field(const ApmPredicateWorld *w, ApmSlice wanted)
 {
@@ -453,7 +447,7 @@ public_field(const ApmPredicateWorld *w, ApmSlice wanted)
 		return (Value){0};
 	for (int i = 0; i < n; i++)
 	{
-		if (!same_text(fields[i].name, wanted))
+		if (!apm_slices_equal(fields[i].name, wanted))
 			continue;
 		if (fields[i].type == APM_FIELD_CODE)
 			return (Value){.type = TYPE_TEXT, .text = fields[i].code};
@@ -515,7 +509,7 @@ compare(uint8_t op, const Value *a, const Value *b)
 	if (a->type == TYPE_INTEGER)
 		return compare_numbers(op, a->number, b->number);
 	if (op == APM_OP_EQ || op == APM_OP_NE)
-		return same_text(a->text, b->text) == (op == APM_OP_EQ);
+		return apm_slices_equal(a->text, b->text) == (op == APM_OP_EQ);
 	return false;
 }
 

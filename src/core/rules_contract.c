@@ -33,12 +33,6 @@ grace_begin(const ApmCase *c)
 	return c->tx->time_us > APM_CONTRACT_GRACE_US ? c->tx->time_us - APM_CONTRACT_GRACE_US : 0;
 }
 
-static bool
-same_name(ApmSlice a, ApmSlice b)
-{
-	return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
-}
-
 /* All fields of the template that must be there are, and no others than the template's. */
 static bool
 fits_template(const ApmPublicField *fields, int nfields, const ApmHeld *template)
@@ -51,7 +45,7 @@ fits_template(const ApmPublicField *fields, int nfields, const ApmHeld *template
 		return false;
 	for (int i = 0; i < nspecs; i++)
 	{
-		if (at < nfields && same_name(fields[at].name, specs[i].name))
+		if (at < nfields && apm_slices_equal(fields[at].name, specs[i].name))
 		{
 			if (!apm_field_fits(&fields[at], &specs[i]))
 				return false;

@@ -274,12 +274,6 @@ load_items(ApmContractState *s)
 	}
 }
 
-static bool
-same_slice(ApmSlice a, ApmSlice b)
-{
-	return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
-}
-
 static void
 load_of_patient(ApmContractState *s, const ApmNeeds *needs)
 {
@@ -287,7 +281,7 @@ load_of_patient(ApmContractState *s, const ApmNeeds *needs)
 	{
 		const ApmTransaction *tx = &ledger[i].opened.tx;
 
-		if (!same_slice(apm_transaction_apid(tx), needs->apid))
+		if (!apm_slices_equal(apm_transaction_apid(tx), needs->apid))
 			continue;
 		if (tx->kind == APM_KIND_PATIENT)
 		{
