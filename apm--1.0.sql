@@ -759,6 +759,80 @@ COMMENT ON FUNCTION @extschema@.apm_trace(uuid) IS 'every station that a record 
 
 -- APM (src/anonymize) --------------------------------------------------------
 
+-- Changes of the contract are transactions, in force when their block is final (src/anonymize/contractchange.c).
+CREATE FUNCTION @extschema@.apm_set_policy(name text, value text)
+	RETURNS uuid LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_set_policy';
+COMMENT ON FUNCTION @extschema@.apm_set_policy(text, text) IS
+	'sets a policy of the contract, from the block that has it on; returns the Tid';
+REVOKE ALL ON FUNCTION @extschema@.apm_set_policy(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_set_policy(text, text) TO apm_admin;
+
+CREATE FUNCTION @extschema@.apm_add_purpose(name text)
+	RETURNS uuid LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_add_purpose';
+COMMENT ON FUNCTION @extschema@.apm_add_purpose(text) IS
+	'adds a purpose to the chain''s list; returns the Tid';
+REVOKE ALL ON FUNCTION @extschema@.apm_add_purpose(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_add_purpose(text) TO apm_admin;
+
+CREATE FUNCTION @extschema@.apm_add_reason(name text)
+	RETURNS uuid LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_add_reason';
+COMMENT ON FUNCTION @extschema@.apm_add_reason(text) IS
+	'adds a reason for emergencies to the chain''s list; returns the Tid';
+REVOKE ALL ON FUNCTION @extschema@.apm_add_reason(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_add_reason(text) TO apm_admin;
+
+CREATE FUNCTION @extschema@.apm_add_template(name text, kind text, fields jsonb)
+	RETURNS uuid LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_add_template';
+COMMENT ON FUNCTION @extschema@.apm_add_template(text, text, jsonb) IS
+	'adds or replaces a template: the public fields that transactions of a kind carry; returns the Tid';
+REVOKE ALL ON FUNCTION @extschema@.apm_add_template(text, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_add_template(text, text, jsonb) TO apm_admin;
+
+CREATE FUNCTION @extschema@.apm_drop_template(name text)
+	RETURNS uuid LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_drop_template';
+COMMENT ON FUNCTION @extschema@.apm_drop_template(text) IS
+	'drops a template; returns the Tid';
+REVOKE ALL ON FUNCTION @extschema@.apm_drop_template(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_drop_template(text) TO apm_admin;
+
+CREATE FUNCTION @extschema@.apm_add_rule(name text, kind text, predicate jsonb)
+	RETURNS uuid LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_add_rule';
+COMMENT ON FUNCTION @extschema@.apm_add_rule(text, text, jsonb) IS
+	'adds or replaces a rule: a condition that transactions of a kind must meet; returns the Tid';
+REVOKE ALL ON FUNCTION @extschema@.apm_add_rule(text, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_add_rule(text, text, jsonb) TO apm_admin;
+
+CREATE FUNCTION @extschema@.apm_drop_rule(name text)
+	RETURNS uuid LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_drop_rule';
+COMMENT ON FUNCTION @extschema@.apm_drop_rule(text) IS
+	'drops a rule that apm_add_rule() added; returns the Tid';
+REVOKE ALL ON FUNCTION @extschema@.apm_drop_rule(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_drop_rule(text) TO apm_admin;
+
+CREATE FUNCTION @extschema@.apm_add_data_rule(name text, attribute text, check_ jsonb,
+	violation text DEFAULT 'refuse')
+	RETURNS uuid LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_add_data_rule';
+COMMENT ON FUNCTION @extschema@.apm_add_data_rule(text, text, jsonb, text) IS
+	'adds or replaces a data rule: a check of an attribute of records, and what its violation does; returns the Tid';
+REVOKE ALL ON FUNCTION @extschema@.apm_add_data_rule(text, text, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_add_data_rule(text, text, jsonb, text) TO apm_admin;
+
+CREATE FUNCTION @extschema@.apm_drop_data_rule(name text)
+	RETURNS uuid LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_drop_data_rule';
+COMMENT ON FUNCTION @extschema@.apm_drop_data_rule(text) IS
+	'drops a data rule; returns the Tid';
+REVOKE ALL ON FUNCTION @extschema@.apm_drop_data_rule(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_drop_data_rule(text) TO apm_admin;
+
 CREATE FUNCTION @extschema@.apm_declare_attribute(name text, class text, searchable boolean DEFAULT false,
 	exportable boolean DEFAULT false)
 	RETURNS void LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE

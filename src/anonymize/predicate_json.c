@@ -98,7 +98,7 @@ read_term(Walk *walk, const JsonbValue *value)
 
 	if (!apm_json_object(value, &members))
 		apm_place_fault(&walk->place, "This is no operand.", operand_hint);
-	for (int i = 0; i < lengthof(names) && member == NULL; i++)
+	for (size_t i = 0; i < lengthof(names) && member == NULL; i++)
 		member = apm_fields_find(&members, APM_SLICE(names[i], strlen(names[i])));
 	if (member == NULL)
 		apm_place_fault(&walk->place, "This is no operand.", operand_hint);

@@ -57,7 +57,7 @@ read_type(ApmPlace *place, const ApmFields *members, ApmFieldSpec *spec)
 	const ApmField *type = apm_fields_find(members, APM_SLICE("type", 4));
 	char *name = type != NULL ? apm_json_text(&type->value) : NULL;
 
-	for (int i = 0; i < lengthof(types) && name != NULL; i++)
+	for (size_t i = 0; i < lengthof(types) && name != NULL; i++)
 	{
 		if (strcmp(types[i].name, name) == 0)
 			spec->type = types[i].type;

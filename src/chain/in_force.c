@@ -49,13 +49,19 @@ read_items(ChainItems *out)
 static int64
 height_of(const ChainItems *chain, const ApmItem *item)
 {
+	ApmItem uncoded = *item;
 	ApmBuf encoded = {0};
+	ApmBuf without_code = {0};
 
+	/* a purpose or a reason may have come without the code that it has in force */
+	if (item->type == APM_ITEM_PURPOSE || item->type == APM_ITEM_REASON)
+		uncoded.key = APM_ITEM_NEXT_CODE;
 	apm_check(apm_item_put(item, &encoded), "encode an item of the contract");
+	apm_check(apm_item_put(&uncoded, &without_code), "encode an item of the contract");
 	for (uint64 row = chain->n; row-- > 0;)
 	{
-		if (chain->items[row].len == encoded.len &&
-			memcmp(chain->items[row].data, encoded.data, encoded.len) == 0)
+		if (apm_slices_equal(chain->items[row], APM_SLICE(encoded.data, encoded.len)) ||
+			apm_slices_equal(chain->items[row], APM_SLICE(without_code.data, without_code.len)))
 			return chain->heights[row];
 	}
 	return -1;

@@ -60,7 +60,7 @@ put_count(StringInfo out, ApmReader *r)
 
 	put_named(out, "count", apm_counter_name(counter), r);
 	if (seconds > 0)
-		appendStringInfo(out, ", \"seconds\": %u", seconds);
+		appendStringInfo(out, ", \"within\": %u", seconds);
 	appendStringInfoChar(out, '}');
 }
 

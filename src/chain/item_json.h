@@ -23,8 +23,8 @@
  *
  * Conditions are {"and": [c, ...]}, {"or": [c, ...]}, {"not": c}, {"role": ["apm_clinician", ...]},
  * {"in": [operand, [constant, ...]]}, and {"eq": [operand, operand]}, ne, lt, le, gt, ge; operands are
- * numbers, strings, {"field": "hour"}, {"public": "ward"} and {"count": "actor.queries", "seconds": 3600},
- * which counts for ever without seconds.
+ * numbers, strings, {"field": "hour"}, {"public": "ward"} and {"count": "actor.queries", "within": 3600},
+ * in seconds, which counts for ever without them.
  *
  * APM_ERR_FORMAT if the item cannot be read.
  */
