@@ -1138,6 +1138,7 @@ CREATE VIEW apm.block_info AS
 		encode(b.hash, 'hex') AS hash,
 		encode(substring(b.header FROM 43 FOR 32), 'hex') AS previous,
 		encode(substring(b.header FROM 75 FOR 32), 'hex') AS root,
+		encode(substring(b.header FROM 143 FOR 32), 'hex') AS contract,
 		('x' || encode(substring(b.header FROM 107 FOR 4), 'hex'))::bit(32)::integer AS transactions,
 		timestamptz 'epoch' + ('x' || encode(substring(b.header FROM 175 FOR 8), 'hex'))::bit(64)::bigint
 			* interval '1 microsecond' AS block_time,
