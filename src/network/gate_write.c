@@ -113,7 +113,8 @@ write_staff(ApmGateLetter *const *letters, int n)
 		"INSERT INTO apm.staff (pseudonym, acting, login)"
 		" SELECT DISTINCT u.* FROM unnest($1, $2::pg_catalog.name[], $3::pg_catalog.name[])"
 		" AS u (pseudonym, acting, login)"
-		" WHERE NOT EXISTS (SELECT FROM ONLY apm.staff AS s WHERE s.pseudonym = u.pseudonym)",
+		" WHERE NOT EXISTS (SELECT FROM ONLY apm.staff AS s"
+		" WHERE s.pseudonym = u.pseudonym AND s.acting = u.acting AND s.login = u.login)",
 		3,
 		{BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID},
 		NULL,

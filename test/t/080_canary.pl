@@ -43,7 +43,8 @@ my $hospital = apm_node('hospital',
 		'log_statement' => 'none',
 		'log_min_error_statement' => 'error' });
 attach_cloud($hospital, $cloud);
-$hospital->safe_psql('clinic', 'CREATE EXTENSION pg_stat_statements; CREATE ROLE app LOGIN; GRANT apm_clinician, apm_admin TO app');
+$hospital->safe_psql('clinic', 'CREATE EXTENSION pg_stat_statements; CREATE ROLE app LOGIN; GRANT apm_clinician, apm_admin TO app;
+	CREATE ROLE clerk LOGIN; GRANT apm_registrar TO clerk; CREATE ROLE auditor LOGIN; GRANT apm_auditor TO auditor');
 
 # --- What goes well, with parameters, as the README asks ---------------------------------
 
@@ -61,6 +62,8 @@ arrived();
 is(query($hospital, 'clinic', 'SELECT count(*) FROM apm.ledger_record'), '3', 'three records in the ledger');
 ok(fetch_without_files(), 'all read back, and no temporary file held a plaintext meanwhile');
 ok(with_parameters(q(BEGIN; SELECT apm_fetch(:pid, 'treatment'); ROLLBACK), pid => $canary{pid}), 'read and rolled back');
+ok(with_parameters(q(SELECT count(*) FROM apm_break_glass(:pid, 'unconscious', :note)), pid => $canary{pid}, note => $canary{note}),
+	'read in an emergency, with a note');
 is(found_in_statistics(), '', 'no canary in the statistics views after what went well');
 
 # --- What goes wrong, with literals ------------------------------------------------------
@@ -81,6 +84,14 @@ fails("SELECT apm_register_patient('$canary{unknown}', '[\"$canary{first}\"]')",
 fails("SET statement_timeout = '200ms'; $insert SELECT '$canary{pid}', $record, NULL FROM pg_sleep(60)", 'a statement times out');
 fails("COPY apm.patient_record (pid, record) FROM STDIN;\n$canary{pid}\t{\"Disease\": \"$canary{disease}\"}\n$canary{pid}\t{\"Note\": \"$canary{note}\n\\.\n", 'a COPY breaks');
 fails("SELECT apm_deanonymize('$canary{note}'::bytea)", 'an aPR that is none');
+fails("SELECT * FROM apm_break_glass('$canary{unknown}', 'unconscious', '$canary{note}')", 'an emergency of nobody');
+fails("SELECT * FROM apm_break_glass('$canary{pid}', '$canary{disease}', '$canary{note}')", 'an emergency without a reason');
+fails("SELECT * FROM apm_break_glass('$canary{pid}', 'unconscious', repeat('$canary{note}', 1000))", 'a note that is too long');
+fails("SELECT * FROM apm_access_history('$canary{pid}')", 'a history that is not for him');
+fails("SELECT apm_grant_access('$canary{pid}', 'app')", 'consent that is not for him to enter');
+fails("SELECT apm_grant_access('$canary{unknown}', 'app')", 'consent of nobody', 'clerk');
+fails("SELECT apm_grant_access('$canary{pid}', '$canary{first}')", 'consent for nobody', 'clerk');
+fails("SELECT apm_revoke_access('$canary{pid}', fields => '{\"$canary{first}\": 1}')", 'a public field that is none', 'clerk');
 interrupted("$insert SELECT '$canary{pid}', $record, NULL FROM pg_sleep(60)",
 	sub { $hospital->safe_psql('postgres', "SELECT pg_cancel_backend($_[0])") }, 'a statement is cancelled');
 interrupted("$insert SELECT '$canary{pid}', $record, NULL FROM pg_sleep(60)",
@@ -97,14 +108,19 @@ foreach my $statement (
 	"SELECT apm_register_patient('$canary{unknown}', '{\"Firstname\": \"$canary{first}\", \"Lastname\": \"$canary{last}\"}')",
 	"SELECT apm_update_patient('$canary{pid}', attributes => '{\"Note\": \"$canary{note}\"}')",
 	"SELECT length(apm_anonymize('$canary{pid}', $record))",
-	"SELECT apm_deanonymize(apm_anonymize('$canary{pid}', $record), 'treatment') IS NULL")
+	"SELECT apm_deanonymize(apm_anonymize('$canary{pid}', $record), 'treatment') IS NULL",
+	"SELECT count(record) FROM apm_break_glass('$canary{pid}', 'disaster', '$canary{note}')",
+	"SELECT count(*) FROM apm_access_history('$canary{pid}')",
+	"SELECT apm_revoke_access('$canary{pid}', purpose => 'payment')",
+	"SELECT apm_grant_access('$canary{pid}', 'app')")
 {
+	my $user = $statement =~ /history/ ? 'auditor' : $statement =~ /_access/ ? 'clerk' : 'app';
 	my ($open, $in, $out) = ({}, '', '');
-	$open = IPC::Run::start([ 'psql', '-XAtq', '-d', $hospital->connstr('clinic') . ' user=app' ], '<', \$in, '>', \$out, '2>', \my $err);
+	$open = IPC::Run::start([ 'psql', '-XAtq', '-d', $hospital->connstr('clinic') . " user=$user" ], '<', \$in, '>', \$out, '2>', \my $err);
 	$in = "$statement;\n\\echo done\n";
 	$open->pump until $out =~ /done/;
 	unlike($hospital->safe_psql('postgres', 'SELECT query FROM pg_stat_activity'), $pattern,
-		'an open session does not show ' . ($statement =~ /^(?:SELECT )?(?:length\(|count\(record\) FROM )?(\w+)/)[0]);
+		'an open session does not show ' . ($statement =~ /^(?:SELECT )?(?:length\(|count\(.*?\) FROM )?(\w+)/)[0]);
 	$in .= "\\q\n";
 	$open->finish;
 	is($err, '', 'and the statement went well');
@@ -189,22 +205,22 @@ sub with_parameters
 
 sub run_sql
 {
-	my ($sql) = @_;
-	return IPC::Run::run([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $hospital->connstr('clinic') . ' user=app' ],
+	my ($sql, $user) = @_;
+	return IPC::Run::run([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $hospital->connstr('clinic') . " user=$user" ],
 		'<', \$sql, '>', \my $out, '2>', \my $err);
 }
 
 sub works
 {
 	my ($sql, $name) = @_;
-	ok(run_sql("$sql;\n"), $name);
+	ok(run_sql("$sql;\n", 'app'), $name);
 	return;
 }
 
 sub fails
 {
-	my ($sql, $name) = @_;
-	ok(!run_sql("$sql;\n"), $name);
+	my ($sql, $name, $user) = @_;
+	ok(!run_sql("$sql;\n", $user // 'app'), $name);
 	return;
 }
 
