@@ -941,7 +941,7 @@ GRANT EXECUTE ON FUNCTION @extschema@.apm_attached_rid(record) TO apm_admin, apm
 
 -- The columns as the trigger has them: its arguments, after the first, say what each is.
 CREATE VIEW apm.attachment AS
-	SELECT a.relation, n.pid_column, n.time_column,
+	SELECT a.relation, n.pid_column, n.time_column, n.key_columns,
 		t.tgenabled IS NOT NULL AND t.tgenabled <> 'D' AS attached, a.attached_at, a.detached_at,
 		a.started_at, a.rows_done, a.rows_refused, a.rows_estimated, a.finished_at
 	FROM ONLY apm.attached_table AS a
@@ -949,14 +949,15 @@ CREATE VIEW apm.attachment AS
 		LEFT JOIN pg_trigger AS t ON t.tgrelid = a.relation AND t.tgfoid = 'apm.attached_insert()'::regprocedure
 		LEFT JOIN LATERAL (
 			SELECT max(b.attname::text) FILTER (WHERE w.part LIKE '%pid')::name AS pid_column,
-				max(b.attname::text) FILTER (WHERE w.part LIKE '%time')::name AS time_column
+				max(b.attname::text) FILTER (WHERE w.part LIKE '%time')::name AS time_column,
+				array_agg(b.attname ORDER BY w.n) FILTER (WHERE w.part LIKE 'key%') AS key_columns
 			FROM unnest(t.tgattr::smallint[], (string_to_array(encode(t.tgargs, 'escape'), '\000'))[2:])
-					AS w (attnum, part)
+					WITH ORDINALITY AS w (attnum, part, n)
 				JOIN pg_attribute AS b ON b.attrelid = t.tgrelid AND b.attnum = w.attnum
 		) AS n ON true;
 COMMENT ON VIEW apm.attachment IS 'tables that are or were attached, and how far a backfill is';
 REVOKE ALL ON apm.attachment FROM PUBLIC;
-GRANT SELECT ON apm.attachment TO apm_admin, apm_auditor;
+GRANT SELECT ON apm.attachment TO apm_admin, apm_auditor, apm_worker;
 
 CREATE VIEW apm.attachment_refused AS
 	SELECT a.relation, r.rid, r.code, r.refused_at

@@ -304,7 +304,8 @@ Datum
 apm_detach(PG_FUNCTION_ARGS)
 {
 	static ApmStatement leave = {
-		"UPDATE ONLY apm.attached_table SET detached_at = pg_catalog.now() WHERE relation = $1",
+		"UPDATE ONLY apm.attached_table AS a SET detached_at = pg_catalog.now(), key_columns = v.key_columns"
+		" FROM apm.attachment AS v WHERE v.relation = a.relation AND a.relation = $1",
 		1,
 		{OIDOID},
 		NULL,
@@ -319,14 +320,15 @@ apm_detach(PG_FUNCTION_ARGS)
 	if (!apm_is_attached(table) || table->rd_rel->relispartition)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("table \"%s\" is not attached", RelationGetRelationName(table))));
+	/* first, for the trigger knows what the key's columns are called now */
+	apm_section_begin(&section);
+	(void) apm_run(&leave, args);
+	apm_section_end(&section);
+
 	SPI_connect();
 	execute(psprintf("DROP TRIGGER apm_attached ON %s", table_name(table)));
 	execute(psprintf("DROP TRIGGER IF EXISTS apm_attached_end ON %s", table_name(table)));
 	SPI_finish();
 	table_close(table, NoLock);
-
-	apm_section_begin(&section);
-	(void) apm_run(&leave, args);
-	apm_section_end(&section);
 	PG_RETURN_VOID();
 }

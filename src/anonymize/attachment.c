@@ -17,18 +17,20 @@
 
 #include "access/htup_details.h"
 #include "access/sysattr.h"
+#include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
-#include "parser/parse_func.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -48,13 +50,22 @@ not_attached(Relation table)
 					errhint("Tables are attached with apm_attach().")));
 }
 
+/* The row trigger's function; InvalidOid without the extension.  Whoever inserts may have no right to look into its schema. */
+static Oid
+trigger_function(void)
+{
+	oidvector *none = buildoidvector(NULL, 0);
+
+	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("attached_insert"),
+						   PointerGetDatum(none), ObjectIdGetDatum(get_namespace_oid("apm", true)));
+}
+
 static const Trigger *
 find_trigger(const TriggerDesc *triggers)
 {
-	Oid function =
-		LookupFuncName(list_make2(makeString("apm"), makeString("attached_insert")), 0, NULL, true);
+	Oid function = triggers == NULL ? InvalidOid : trigger_function();
 
-	if (triggers == NULL || !OidIsValid(function))
+	if (!OidIsValid(function))
 		return NULL;
 	for (int i = 0; i < triggers->numtriggers; i++)
 	{
