@@ -36,7 +36,7 @@ check_protocol(FunctionCallInfo fcinfo, bool for_row)
 						errmsg("this function serves the triggers that apm_attach() makes only")));
 }
 
-/* The attachment, kept as long as these rows' triggers run. */
+/* The attachment of the trigger's table, kept as long as its rows' triggers run. */
 static const ApmAttachment *
 attachment_of(FunctionCallInfo fcinfo, const TriggerData *data)
 {
@@ -77,6 +77,24 @@ apm_attached_flush(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
+/* The attachment of a table that rows are given of, kept as long as the statement asks for the same table. */
+static const ApmAttachment *
+attachment_of_rows(FunctionCallInfo fcinfo, Oid relation)
+{
+	ApmAttachment *known = fcinfo->flinfo->fn_extra;
+
+	if (known == NULL || known->table != relation)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+		Relation table = table_open(relation, AccessShareLock);
+
+		fcinfo->flinfo->fn_extra = known = apm_attachment_of(table);
+		table_close(table, NoLock);
+		MemoryContextSwitchTo(caller);
+	}
+	return known;
+}
+
 /*
  * apm_attached_rid(row record): the Rid of a row of an attached table, that of the first if rows with this key have
  * been deleted and inserted again.
@@ -87,8 +105,7 @@ apm_attached_rid(PG_FUNCTION_ARGS)
 	HeapTupleHeader header = PG_GETARG_HEAPTUPLEHEADER(0);
 	Oid relation = get_typ_typrelid(HeapTupleHeaderGetTypeId(header));
 	HeapTupleData row = {.t_len = HeapTupleHeaderGetDatumLength(header), .t_data = header};
-	ApmAttachment *attachment;
-	Relation table;
+	const ApmAttachment *attachment;
 	ApmUuid rid;
 	char **key;
 
@@ -96,11 +113,9 @@ apm_attached_rid(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH), errmsg("this is not a row of an attached table"),
 				 errhint("Give the table's name or alias: SELECT apm_attached_rid(v) FROM visit AS v.")));
-	table = table_open(relation, AccessShareLock);
-	attachment = apm_attachment_of(table);
+	attachment = attachment_of_rows(fcinfo, relation);
 	key = palloc(sizeof(char *) * attachment->nkeys);
 	apm_attachment_key(attachment, &row, key);
 	apm_attachment_rid(attachment, key, &rid);
-	table_close(table, AccessShareLock);
 	PG_RETURN_DATUM(apm_uuid_datum(&rid));
 }

@@ -297,7 +297,8 @@ apm_attachment_open(Relation table, const Trigger *trigger)
 		!(table->rd_rel->relispartition && list_member_oid(get_partition_ancestors(relid), out->relation)))
 		not_attached(table);
 
-	out->desc = RelationGetDescr(table);
+	out->table = relid;
+	out->desc = CreateTupleDescCopyConstr(RelationGetDescr(table));
 	open_named_columns(table, trigger, out);
 	open_record_columns(table, out);
 	return out;

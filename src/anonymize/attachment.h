@@ -50,6 +50,7 @@ typedef struct ApmRecordColumn
 typedef struct ApmAttachment
 {
 	ApmUuid id;
+	Oid table;
 	Oid relation; /* what was attached: the table itself, or the one that it is a partition of */
 	TupleDesc desc;
 	int nkeys;
@@ -64,8 +65,8 @@ typedef struct ApmAttachment
 extern bool apm_is_attached(Relation table);
 
 /*
- * The attachment of a table, or of a partition, that has the trigger; lives in the current memory context, and
- * as long as the table is open.  Raises 55000 if the trigger is not one that apm_attach() made for this table,
+ * The attachment of a table, or of a partition, that has the trigger; lives in the current memory context, and is
+ * good while the table is locked.  Raises 55000 if the trigger is not one that apm_attach() made for this table,
  * or the primary key is not the one that it was attached with.  Not in a section.
  */
 extern ApmAttachment *apm_attachment_open(Relation table, const Trigger *trigger);

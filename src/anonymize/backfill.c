@@ -399,7 +399,16 @@ wait_for_room(int state)
 	return true;
 }
 
-/* After an error: what to do otherwise next time; raises it if there is nothing. */
+/* Raises an error that will be the same next time. */
+static void
+overlook_transient(ErrorData *error)
+{
+	if (!is_transient(error->sqlerrcode, 1))
+		ReThrowError(error);
+	FreeErrorData(error);
+}
+
+/* After a batch's error: what to do otherwise next time; raises it if there is nothing. */
 static void
 handle(Backfill *backfill, ErrorData *error)
 {
@@ -413,8 +422,8 @@ handle(Backfill *backfill, ErrorData *error)
 
 		backfill->reason = state;
 		again = attempt(backfill, refuse);
-		if (again != NULL && !is_transient(again->sqlerrcode, 1))
-			ReThrowError(again);
+		if (again != NULL)
+			overlook_transient(again);
 	}
 	else if (!is_transient(state, backfill->rows) && !wait_for_room(state))
 		ReThrowError(error);
@@ -424,10 +433,10 @@ handle(Backfill *backfill, ErrorData *error)
 static void
 run(Backfill *backfill)
 {
-	ErrorData *error = attempt(backfill, start);
+	ErrorData *error;
 
-	if (error != NULL)
-		ReThrowError(error);
+	while ((error = attempt(backfill, start)) != NULL)
+		overlook_transient(error);
 	while (!backfill->finished)
 	{
 		CHECK_FOR_INTERRUPTS();
