@@ -97,6 +97,8 @@ is(sql(q(SELECT count(*) FROM visit AS v WHERE mrn = 'again' AND NOT EXISTS (SEL
 	WHERE (f.record->>'id')::bigint = v.id AND f.record->>'diagnosis' = v.diagnosis)), 'app'), '0', 'whose last content is a record');
 is(sql(q(SELECT count(*), count(DISTINCT record->'id'), bool_and(record->>'ward' = ((record->>'id')::bigint % 7)::text) FROM apm_fetch('p7', 'treatment')), 'app'),
 	sql(q(SELECT count(*) || '|' || count(*) || '|t' FROM visit WHERE mrn = 'p7')), 'a patient\'s visits read back');
+is(sql(q(SELECT bool_and(flags = CASE WHEN (record->>'id')::bigint < 1000000 THEN '{late}'::text[] ELSE '{}' END) FROM apm_fetch('p7', 'treatment')), 'app'),
+	't', 'those of before as late ones');
 is(sql(q(SELECT count(*) FROM apm.final_transaction WHERE rule <> 0)), '0', 'the contract refused nothing');
 
 # --- once more, after the rows have been put right
