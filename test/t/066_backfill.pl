@@ -120,7 +120,8 @@ sub start_backfill
 	my $session = { errors => '' };
 
 	$session->{run} = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('clinic') . ' user=dba', '-c', q(CALL apm_backfill('visit', 500)) ],
-		'<', \undef, '>', \$session->{out}, '2>', \$session->{errors});
+		'<', \undef, '>', \$session->{out}, '2>', \$session->{errors},
+		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
 	return bless($session, 'Backfill');
 }
 
