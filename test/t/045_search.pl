@@ -32,7 +32,8 @@ my $people = q(
 	CREATE ROLE desk; GRANT apm_registrar TO desk;
 	CREATE ROLE doctor; GRANT apm_clinician TO doctor;
 	CREATE ROLE scholar; GRANT apm_researcher TO scholar;
-	CREATE ROLE meter; GRANT apm_sensor TO meter;);
+	CREATE ROLE meter; GRANT apm_sensor TO meter;
+	CREATE ROLE chief; GRANT apm_admin TO chief;);
 
 attach_cloud($node, $cloud);
 foreach my $server ($node, $other)
@@ -207,7 +208,7 @@ diag(sprintf('%.0f ms for one of 10,000 records', 1000 * (Time::HiRes::time() - 
 
 # --- no more than one may read at once ----------------------------------------------------------------
 
-$node->safe_psql('clinic', q(SELECT apm_set_policy('fetch_cap', '1')));
+query($node, 'clinic', q(SELECT apm_set_policy('fetch_cap', '1')), 'chief');
 wait_for($node, 'clinic', q(SELECT NOT EXISTS (SELECT FROM apm.queue) AND NOT EXISTS (SELECT FROM apm.pool)), 'the policy is in force');
 $asked = on_ledger('scope = 4');
 fails_with($node, 'clinic', q(SELECT * FROM apm_search('{"Diagnosis": "Many7"}')), '54000', qr/more patients match.*None was read.*fetch_cap/s, 'more patients than the policy allows', 'doctor');
@@ -216,7 +217,7 @@ finds('{"Diagnosis": "Later"}', [qw(later)], 'as many as it allows');
 
 # --- a purpose -----------------------------------------------------------------------------------------
 
-$node->safe_psql('clinic', q(SELECT apm_set_policy('purpose', 'required')));
+query($node, 'clinic', q(SELECT apm_set_policy('purpose', 'required')), 'chief');
 wait_for($node, 'clinic', q(SELECT NOT EXISTS (SELECT FROM apm.queue) AND NOT EXISTS (SELECT FROM apm.pool)), 'another policy is in force');
 fails_with($node, 'clinic', q(SELECT * FROM apm_search('{"Diagnosis": "Later"}')), 'AP001', qr/rule "purpose"/, 'a purpose is required', 'doctor');
 is(query($node, 'clinic', q(SELECT rid FROM apm_search('{"Diagnosis": "Later"}', 'treatment')), 'doctor'), $rid{later}, 'and stated');
