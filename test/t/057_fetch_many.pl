@@ -132,6 +132,27 @@ fails_with($node, 'clinic', q{SELECT * FROM apm_fetch(ARRAY['p1'])}, '42501', qr
 fails_with($node, 'clinic', q{SELECT * FROM apm_fetch('p1', fields => '{"ward": 7}')}, 'AP001', qr/rule "template"/,
 	'public fields that no template has', 'doctor');
 
+# --- As a member of roles --------------------------------------------------------------------------
+
+$node->safe_psql('clinic', 'CREATE ROLE ward; CREATE ROLE team; GRANT ward TO team');
+clerk(q{SELECT apm_grant_access('p1', 'ward')});
+arrived('a role is granted a patient');
+my $session = $node->background_psql('clinic', on_error_stop => 0);
+my $read = q{SELECT 'rows', count(*) FROM apm_fetch('p1');};
+$session->query('SET ROLE researcher');
+unlike($session->query($read), qr/rows/, 'who is not in it does not read');
+$node->safe_psql('clinic', 'GRANT team TO researcher');
+like($session->query($read), qr/rows\|2/, 'made a member of a member of it, in the same session, he does');
+$node->safe_psql('clinic', 'REVOKE team FROM researcher');
+unlike($session->query($read), qr/rows/, 'and no more when he is not');
+$session->quit;
+$node->safe_psql('clinic', q{
+	CREATE ROLE crowded; GRANT apm_clinician TO crowded;
+	DO $$ BEGIN FOR i IN 1 .. 255 LOOP EXECUTE format('CREATE ROLE crowd%s ROLE crowded', i); END LOOP; END $$});
+leaves('too many roles', 0, sub {
+	fails_with($node, 'clinic', q{SELECT * FROM apm_fetch('p1')}, '54000', qr/belongs to more than 255 roles/, 'are refused before anything is asked', 'crowded');
+});
+
 # --- What happens meanwhile ------------------------------------------------------------------------
 
 my $waiting = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND wait_event_type = 'Extension'};
@@ -205,8 +226,8 @@ leaves('one more: all of them are refused', 3, sub {
 });
 is(queries('cap'), 3, 'which is in the ledger');
 policy('fetch_cap', 0);
-my $valid = query($node, 'clinic', q{SELECT count(*) FROM apm.leaf WHERE kind = 3 AND rule = 0});
-policy('query_rate', $valid + 1);    # all queries so far are this doctor's, and not an hour old
+my $valid = query($node, 'clinic', q{SELECT count(*) FROM apm.ledger_query WHERE rule = 0 AND actor IN (SELECT pseudonym FROM apm.staff WHERE acting = 'doctor')});
+policy('query_rate', $valid + 1);    # none of the doctor's queries is an hour old
 fails_with($node, 'clinic', q{SELECT * FROM apm_fetch(ARRAY['p1', 'p2'])}, 'AP001', qr/rule "rate".*element 2/s, 'the second one is one too many', 'doctor');
 fails_with($node, 'clinic', q{SELECT * FROM apm_fetch('p1')}, 'AP001', qr/rule "rate"/, 'and every one after it', 'doctor');
 is(queries('rate'), 2, 'which is in the ledger');
