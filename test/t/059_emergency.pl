@@ -167,6 +167,31 @@ is(as('doctor', q{SELECT count(*) FROM apm_break_glass('b', 'unconscious')}), 1,
 is(rule_of(as('clerk', q{SELECT apm_revoke_access('b', purpose => 'emergency')})), '', 'he withdraws for emergencies');
 fails_as('doctor', q{SELECT * FROM apm_break_glass('b', 'unconscious')}, 'AP001', qr/rule "consent"/, 'and is let be');
 
+# --- policies, reasons and templates that change
+is(rule_of(as('chief', q{SELECT apm_set_policy('emergency', 'always')})), '', 'policy: emergencies of everybody');
+is(as('doctor', q{SELECT count(*) FROM apm_break_glass('a', 'unconscious')}), 1, 'what the patient said does not count then');
+is(rule_of(as('chief', q{SELECT apm_set_policy('emergency', 'none')})), '', 'policy: no emergencies');
+fails_as('doctor', q{SELECT * FROM apm_break_glass('c', 'unconscious')}, 'AP001', qr/rule "emergency"/, 'there are none then');
+is(rule_of(as('chief', q{SELECT apm_set_policy('emergency', 'unless_withdrawn')})), '', 'policy: as before');
+is(rule_of(as('chief', q{SELECT apm_set_policy('query_rate', '1')})), '', 'policy: one query an hour');
+fails_as('doctor', q{SELECT * FROM apm_fetch('c')}, 'AP001', qr/rule "consent"|rule "rate"/, 'that was it');
+is(as('doctor', q{SELECT count(*) FROM apm_break_glass('c', 'unconscious')}), 1, 'emergencies do not wait');
+is(rule_of(as('chief', q{SELECT apm_set_policy('query_rate', '0')})), '', 'policy: as before');
+is(rule_of(as('chief', q{SELECT apm_add_reason('earthquake')})), '', 'a new reason');
+is(as('doctor', q{SELECT count(*) FROM apm_break_glass('c', 'earthquake')}), 1, 'can be given');
+is(as('auditor', q{SELECT reason FROM apm.break_glass_review ORDER BY height DESC LIMIT 1}), 'earthquake', 'and is shown');
+
+# public fields that templates ask for, of emergencies, notes and reviews as of everything else
+is(rule_of(as('chief', q{SELECT apm_add_template('ward', 'query', '{"ward": {"type": "integer", "least": 1, "most": 9}}')})), '', 'a template for queries');
+is(rule_of(as('chief', q{SELECT apm_add_template('form', 'consent', '{"form": {"type": "code", "codes": ["A", "B"]}}')})), '', 'one for consents');
+fails_as('doctor', q{SELECT * FROM apm_break_glass('c', 'unconscious', NULL, '{"ward": 10}')}, 'AP001', qr/rule "template"/, 'a ward that there is not');
+is(as('doctor', q{SELECT count(*) FROM apm_break_glass('c', 'unconscious', 'again', '{"ward": 3}')}), 1, 'an emergency with its ward');
+my $fifth = newest_emergency();
+fails_as('auditor', qq{SELECT apm_break_glass_note('$fifth', '{"floor": 1}')}, 'AP001', qr/rule "template"/, 'a field that no template has');
+is(as('auditor', qq{SELECT apm_break_glass_note('$fifth', '{"ward": 9}')}), 'again', 'a note that is read for a ward');
+is(rule_of(as('auditor', qq{SELECT apm_review_break_glass('$fifth', true, '{"form": "C"}')})), 'template', 'a form that there is not');
+is(rule_of(as('auditor', qq{SELECT apm_review_break_glass('$fifth', true, '{"form": "B"}')})), '', 'a review with its form');
+
 unlike(slurp_file($node->logfile), qr/zznote|ambulance/, 'the log holds no note');
 is(superuser('SELECT ok, fault FROM apm_verify()'), 't|', 'the ledger verifies');
 $node->stop;
