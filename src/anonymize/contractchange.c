@@ -189,7 +189,7 @@ list_words(uint16 key)
 		if (apm_policy_word(key, value) != NULL)
 			appendStringInfo(&list, "%s\"%s\"", list.len > 0 ? ", " : "", apm_policy_word(key, value));
 	}
-	return list.len > 0 ? list.data : psprintf("a number from 0 to %d", INT32_MAX);
+	return list.len > 0 ? psprintf("one of %s", list.data) : psprintf("a number from 0 to %d", INT32_MAX);
 }
 
 /* The policies that can be changed, for a hint. */

@@ -217,7 +217,8 @@ typedef struct Rule
 } Rule;
 
 static const Rule rules[] = {
-	{APM_RULE_TEMPLATE, "template", "the transaction does not have the form of a known kind and version",
+	{APM_RULE_TEMPLATE, "template",
+	 "the transaction does not have the form of a known kind and version, or of a template in force",
 	 judge_template},
 	{APM_RULE_CHAIN, "chain", "the transaction was made for another chain", judge_chain},
 	{APM_RULE_ORIGIN, "origin", "the origin is not registered on the chain", judge_origin},
