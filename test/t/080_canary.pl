@@ -99,6 +99,26 @@ interrupted("$insert SELECT '$canary{pid}', $record, NULL FROM pg_sleep(60)",
 poll($hospital, 'clinic', 'SELECT true');
 arrived();
 
+# --- A sensor's records, which a worker opens ---------------------------------------------------
+
+my $sensor = "SET ROLE gateway; INSERT INTO apm.patient_record (pid, record)";
+my $profiles = "UPDATE apm.profile SET sealed = set_byte(sealed, 40, get_byte(sealed, 40) # 1)";
+
+$hospital->safe_psql('clinic', 'CREATE ROLE gateway IN ROLE apm_sensor; GRANT gateway TO app');
+works(qq($sensor VALUES ('$canary{pid}', '{"Firstname": "$canary{first}", "Note": "$canary{note}"}')), 'a record that fits');
+works(qq($sensor VALUES ('$canary{pid}', '{"Firstname": "$canary{last}", "Note": "$canary{note}"}')), 'one of another name');
+works(qq($sensor VALUES ('$canary{unknown}', '{"Firstname": "$canary{first}", "Note": "$canary{note}"}')), 'one of nobody');
+fails(qq($sensor VALUES ('$canary{unknown}', '{"Firstname": ["$canary{first}"]}')), 'one that is refused');
+arrived();
+$hospital->safe_psql('clinic', $profiles);
+works(qq($sensor VALUES ('$canary{pid}', '{"Disease": "$canary{disease}"}')), 'one that reception stumbles over');
+arrived();
+my $waiting = "SELECT string_agg(reason, ',' ORDER BY reason) FROM apm.waiting";
+is($hospital->safe_psql('clinic', $waiting), 'failed,identity,patient', 'three of them wait');
+$hospital->safe_psql('clinic', $profiles);
+kill('KILL', worker_pid($hospital, 'clinic', 'apm reception'));
+wait_for($hospital, 'clinic', $waiting, 'and two, when another reception has tried again what failed', 'identity,patient');
+
 # --- A session that stays open after each of its statements -----------------------------------
 
 foreach my $statement (
@@ -265,7 +285,7 @@ sub fetch_without_files
 
 sub arrived
 {
-	poll($hospital, 'clinic', q(SELECT NOT EXISTS (SELECT FROM apm.queue) AND NOT EXISTS (SELECT FROM apm.pool)
+	poll($hospital, 'clinic', q(SELECT NOT EXISTS (SELECT FROM apm.waiting WHERE reason = 'new') AND NOT EXISTS (SELECT FROM apm.queue) AND NOT EXISTS (SELECT FROM apm.pool)
 		AND NOT EXISTS (SELECT FROM apm.final_queue) AND NOT EXISTS (SELECT FROM apm.outbox)))
 	  or die 'records do not arrive';
 	return;
