@@ -52,6 +52,65 @@ test_loading(void)
 	apm_contract_free(NULL);
 }
 
+static void
+load_policy(ApmContractState *s, uint16_t key, uint64_t value)
+{
+	ApmItem item = {.type = APM_ITEM_POLICY, .key = key, .value = value};
+
+	CHECK_OK(apm_contract_load_item(s, &item, 0));
+}
+
+/* What was loaded for transactions is forgotten, members and items are not, and loading goes on. */
+static void
+test_forget(void)
+{
+	ApmDigest chain = sample_digest(0xc0);
+	ApmEcKey *key = sample_key();
+	ApmUuid id = sample_uuid(1);
+	ApmDigest subject = sample_digest(4);
+	ApmPatientState p = {.known = true, .version = 1};
+	ApmRecordState r = {.known = true};
+	ApmQueryState q = {.known = true};
+	ApmConsentState c = {.granted = true};
+	uint8_t staff[APM_STAFF_LEN] = {7};
+	uint8_t spki[APM_SPKI_LEN];
+	ApmContractState *s;
+	ApmDigest before;
+	ApmDigest after;
+
+	apm_ec_spki(key, spki);
+	CHECK_OK(apm_contract_new(&chain, &s));
+	CHECK_OK(apm_contract_load_node(s, spki));
+	CHECK_OK(apm_contract_load_origin(s, spki));
+	load_policy(s, APM_POLICY_ACCESS, 2);
+	CHECK_OK(apm_contract_digest(s, &before));
+	for (int round = 0; round < 2; round++)
+	{
+		CHECK_OK(apm_contract_load_patient(s, sample_text("r.one"), &p));
+		CHECK_OK(apm_contract_load_record(s, &id, &r));
+		CHECK_OK(apm_contract_load_tid(s, &id));
+		CHECK_OK(apm_contract_load_query(s, &id, &q));
+		CHECK_OK(apm_contract_load_consent(s, sample_text("r.one"), staff, 0, &c));
+		CHECK_OK(apm_contract_load_study(s, staff, 3));
+		CHECK_OK(apm_contract_load_count(s, APM_COUNT_ACTOR_QUERIES, &subject, 1, 5));
+		CHECK(apm_contract_releases(s, staff) == 3);
+		CHECK_OK(apm_contract_forget(s));
+		CHECK_OK(apm_contract_patient(s, sample_text("r.one"), &p));
+		CHECK(!p.known);
+		apm_contract_record(s, &id, &r);
+		apm_contract_query(s, &id, &q);
+		CHECK(!r.known && !q.known && !apm_contract_tid_seen(s, &id) && apm_contract_releases(s, staff) == 0);
+		CHECK(apm_tally_count(&s->tallies[APM_COUNT_ACTOR_QUERIES], &subject, 0, 9) == 0);
+		CHECK_OK(apm_sha256("r.one", 5, &after));
+		CHECK(apm_contract_words(s, &after) == NULL);
+		CHECK_OK(apm_contract_digest(s, &after));
+		CHECK(memcmp(&before, &after, sizeof(before)) == 0);
+		p.known = r.known = q.known = true;
+	}
+	apm_contract_free(s);
+	apm_ec_free(key);
+}
+
 /* A member is known by its id; what is no key is no member. */
 static void
 test_members(void)
@@ -79,14 +138,6 @@ test_members(void)
 	CHECK(apm_contract_load_node(s, spki) != APM_OK);
 	apm_contract_free(s);
 	apm_ec_free(key);
-}
-
-static void
-load_policy(ApmContractState *s, uint16_t key, uint64_t value)
-{
-	ApmItem item = {.type = APM_ITEM_POLICY, .key = key, .value = value};
-
-	CHECK_OK(apm_contract_load_item(s, &item, 0));
 }
 
 /* The digest depends on members and items, not on the order in which they came, nor on patients. */
@@ -233,6 +284,7 @@ int
 main(void)
 {
 	test_loading();
+	test_forget();
 	test_members();
 	test_digest();
 	test_policies();

@@ -123,7 +123,7 @@ is(verdict($changed), 'valid', 'a change of the contract');
 my $change_height = sql("SELECT height FROM apm.ledger WHERE tid = '$changed'");
 
 is( sql(q(SELECT kind, detail, since FROM apm.contract WHERE item = 'rule')),
-	qq(primary|{"lt": [{"count": "actor.records", "seconds": 3600}, 4]}|$change_height), 'the site rule, read back');
+	qq(primary|{"lt": [{"count": "actor.records", "within": 3600}, 4]}|$change_height), 'the site rule, read back');
 is(sql(q(SELECT detail, since FROM apm.contract WHERE name = 'query_rate')), "3|$change_height", 'and the policy');
 
 # --- what the contract judges by now
@@ -184,10 +184,37 @@ foreach my $try (sub { record('p1', 'ward') }, sub { ask('auditor', $auditor, $h
 mine('no rules', contract(drop('one-record'), drop('one-query')));
 is(verdict((mine('an item that is not there', contract(drop('few-records'))))[0]), 'item', 'what is not in force cannot be dropped');
 
+# --- every form of an item is spelled out as it was meant
+sub bytes_of { return q{decode('} . unpack('H*', join('', @_)) . q{', 'hex')} }
+sub counted { return pack('N/a*', $_[0]) }
+
+my $condition = join('', "\x01\x05", "\x02\x02", "\x0b\x00\x04", "\x0b\x00\x11",
+	"\x03\x04\x0e\x05\x0d", counted('audit'), "\x0a\x0f", counted('ward'), "\x02\x0d", counted('a'), "\x0d", counted('b'),
+	"\x09\x0c", pack('q>', -5), "\x0e\x01", "\x05\x10\x01", pack('N', 0), "\x0c", pack('q>', 7));
+my $fields = join('', "\x03", counted('bed'), "\x01\x01", pack('q>q>', -1, 9), counted('night'), "\x02\x00",
+	counted('ward'), "\x03\x00\x02", counted('a'), counted('b'));
+my $check = '{"codes":["a"]}';
+my ($spelled) = mine('items', contract(
+	bytes_of("\x05", counted('long-one'), "\x03", counted($condition)),
+	bytes_of("\x04", counted('visit'), "\x02", counted($fields)),
+	bytes_of("\x06", counted('ward-known'), counted('Ward'), counted($check), "\x02"),
+	bytes_of("\x02", pack('n', 9), counted('teaching'))));
+is(verdict($spelled), 'valid', 'items of all kinds');
+is( sql(q(SELECT c.item, c.name, c.kind, c.detail FROM apm.contract AS c
+		WHERE c.since = (SELECT max(since) FROM apm.contract) ORDER BY c.item)),
+	join("\n",
+		'data rule|ward-known||{"check": {"codes": ["a"]}, "attribute": "Ward", "violation": "flag"}', 'purpose|teaching||9',
+		'rule|long-one|query|{"and": [{"or": [{"role": ["apm_clinician"]}, {"role": ["apm_admin", "apm_researcher"]}]}, '
+		  . '{"not": {"eq": [{"field": "purpose"}, "audit"]}}, {"in": [{"public": "ward"}, ["a", "b"]]}, '
+		  . '{"ge": [-5, {"field": "hour"}]}, {"ne": [{"count": "actor.queries"}, 7]}]}',
+		'template|visit|primary|{"bed": {"most": 9, "type": "integer", "least": -1, "required": true}, '
+		  . '"ward": {"type": "code", "codes": ["a", "b"], "required": false}, "night": {"type": "boolean", "required": false}}'),
+	'as people read them');
+
 # --- names of site rules
 is(sql('SELECT rule, meaning FROM apm.refused WHERE rule = $$few-records$$'),
 	'few-records|a rule that was added to the contract does not hold', 'a site rule that was dropped keeps its name');
-is(sql('SELECT apm.rule_name(1000::smallint), apm.rule_name(1002::smallint), apm.rule_name(1005::smallint), apm.rule_name(5::smallint)'),
+is(sql('SELECT apm.rule_name(1000::smallint), apm.rule_name(1002::smallint), apm.rule_name(1999::smallint), apm.rule_name(5::smallint)'),
 	'few-records|few-visits||fresh', 'names by number');
 
 # --- it verifies, from any block to any
