@@ -31,10 +31,7 @@ apm_gate_query(ApmGateQuestion *questions, int n, const uint8 staff[APM_STAFF_LE
 	if (RecoveryInProgress())
 		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION), errmsg("a standby serves no reads"),
 						errhint("Every read leaves a trace, which only the primary server can write.")));
-	if (n > APM_GATE_QUESTIONS)
-		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-						errmsg("more than %d patients are asked for at once", APM_GATE_QUESTIONS),
-						errhint("Ask for them in parts.")));
+	Assert(n <= APM_GATE_QUESTIONS);
 	if (n == 0)
 		return;
 

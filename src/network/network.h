@@ -52,10 +52,7 @@ typedef struct ApmGateQuestion
 	ApmMatch *matches;
 } ApmGateQuestion;
 
-/*
- * At most so many questions at once (54000), and at most APM_GATE_BYTES of answer to them: who needs more asks in
- * parts.
- */
+/* At most so many questions at once, and so many bytes of answers to them (54000): who needs more asks in parts. */
 #define APM_GATE_QUESTIONS 10000
 #define APM_GATE_BYTES (256 * 1024 * 1024)
 
