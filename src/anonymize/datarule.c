@@ -241,7 +241,7 @@ judge(const Rules *rules, Judged *judged, ApmTold told)
 			ereport(ERROR, (errcode(ERRCODE_APM_DATA_RULE),
 							errmsg("the record violates data rule \"%.*s\"", (int) rule->name.len,
 								   (const char *) rule->name.data),
-							errhint("Correct the record. The view apm.contract shows the rule.")));
+							errhint("Correct the record. An administrator finds the rule in apm.contract.")));
 		put_name(&ruling->violated, rule->name);
 	}
 	if (ruling->violated.len > 0)

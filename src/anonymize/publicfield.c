@@ -144,5 +144,5 @@ apm_public_fields_pick(const ApmFields *record, const ApmContractState *contract
 	if (asked && refuse)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("the record lacks a public field that must be there"),
-						errhint("The view apm.contract shows the templates.")));
+						errhint("An administrator finds the templates in apm.contract.")));
 }
