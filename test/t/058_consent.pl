@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use FindBin;
 use lib 'test/perl';
 use ApmTest;
 use PostgreSQL::Test::Cluster;
@@ -169,6 +170,19 @@ fails_in_session($node, 'strict', 'desk', q{SET ROLE clerk; SELECT apm_grant_acc
 enter('strict', q{apm_revoke_access('b', 'clerk')});
 in_session($node, 'strict', 'desk', q{SET ROLE clerk; SELECT apm_grant_access('c', 'nurse')});
 wait_for($node, 'strict', q{SELECT NOT EXISTS (SELECT FROM apm.queue) AND NOT EXISTS (SELECT FROM apm.pool)}, 'to others he may grant, and from himself take');
+
+# an origin that does not look is not enough: the contract refuses the same
+my $module = "$FindBin::RealBin/../modules/test_chain";
+$node->safe_psql('strict', qq{CREATE FUNCTION put_consent(text, integer, integer, text, text, integer, bigint, uuid) RETURNS uuid
+	AS '$module', 'test_pool_consent' LANGUAGE c});
+foreach my $case ([ 'me', 2, 'self' ], [ 'another', 4, 'actor' ], [ 'another', 1, 'actor' ], [ 'another', 2, '' ])
+{
+	my ($grantee, $roles, $rule) = @$case;
+	my $tid = $node->safe_psql('strict', "SELECT put_consent('me', $roles, 1, apid, '$grantee', 0, 0, NULL) FROM apm.ledger_patient LIMIT 1");
+
+	wait_for($node, 'strict', "SELECT count(*) = 1 FROM apm.final_transaction WHERE tid = '$tid'", "a grant to $grantee by one with the roles $roles");
+	is($node->safe_psql('strict', "SELECT rule FROM apm.refused WHERE tid = '$tid'"), $rule, 'the verdict');
+}
 
 # --- arguments; none of them is in an error or in the log
 my $log = -s $node->logfile;
