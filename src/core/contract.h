@@ -144,11 +144,11 @@ extern ApmStatus apm_contract_load_count(ApmContractState *s, uint8_t counter, c
 										 uint64_t time_us, uint64_t total);
 
 /*
- * What a transaction was made under may have changed when it is judged.  Templates and
- * data rules are therefore those in force, or those that were in force no longer ago than
- * this before the transaction's own time.
+ * What a transaction was made under may have changed when it is judged.  Templates and data rules are
+ * therefore those that were in force at any moment from so long before the transaction's own time on: as
+ * long as it may take until an APM sees a block.
  */
-#define APM_CONTRACT_GRACE_US (3600 * UINT64_C(1000000))
+#define APM_CONTRACT_GRACE_US (60 * UINT64_C(1000000))
 #define APM_SITE_RULES_MAX 32 /* in force, with at most APM_COUNTS_MAX - 1 different counters */
 #define APM_TEMPLATES_MAX 64  /* in force */
 #define APM_DATA_RULES_MAX 64 /* in force */
