@@ -13,13 +13,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static const ApmItem no_work = {.type = APM_ITEM_POLICY, .key = APM_POLICY_DIFFICULTY};
 	static ApmContractState *state = NULL;
 	ApmDigest chain = {{0}};
 	ApmHeader h;
 	uint8_t again[APM_HEADER_LEN];
 
-	if (state == NULL && (apm_contract_new(&chain, &state) != APM_OK ||
-						  apm_contract_load_policy(state, APM_POLICY_DIFFICULTY, 0) != APM_OK))
+	if (state == NULL &&
+		(apm_contract_new(&chain, &state) != APM_OK || apm_contract_load_item(state, &no_work, 0) != APM_OK))
 		abort();
 	if (apm_header_decode(APM_SLICE(data, size), &h) != APM_OK)
 		return 0;

@@ -43,7 +43,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ApmDigest chain;
 	ApmOpened opened;
 	ApmNeeds needs;
-	ApmRule rule;
+	uint16_t rule;
 
 	memset(&chain, 0xc0, sizeof(chain)); /* the chain of the corpus */
 	if (state == NULL && apm_contract_new(&chain, &state) != APM_OK)
@@ -51,7 +51,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (apm_open_signed(APM_SLICE(data, size), &opened) != APM_OK)
 		return 0;
 	encode_again(&opened, data, size);
-	apm_contract_needs(&opened, &needs);
+	if (apm_contract_needs(state, &opened, &needs) != APM_OK || needs.ncounts > APM_COUNTS_MAX)
+		abort();
 
 	/* no origin is registered, and a fuzzer signs nothing */
 	rule = apm_contract_evaluate(state, &opened, 0, UINT64_MAX);

@@ -125,6 +125,17 @@ takes('range', '{"beat": 1e300}', 'an open end');
 refuses('range', '{"beat": -1e-300}', 'beat-positive', 'the other end');
 is($node->safe_psql('clinic', 'SELECT count(*) FROM apm.last_value WHERE sealed <> $$$$'), '0', 'a range needs no memory');
 
+# what the transaction says, byte by byte as doc/format.md has it
+sub rulesets
+{
+	return $node->safe_psql('clinic', 'SELECT string_agg(DISTINCT encode(substr(transaction, 195, 32), $$hex$$), $$ $$) FROM apm.body JOIN apm.ledger_record USING (tid) WHERE ' . $_[0]);
+}
+recorded(records(), 'all that was taken is in the ledger');
+is(rulesets('height < (SELECT min(height) FROM apm.contract_item WHERE get_byte(item, 0) = 6)'), '0' x 64, 'records that were held to no rules say so');
+is( rulesets('height > (SELECT max(height) FROM apm.contract_item)'),
+	$node->safe_psql('clinic', q{SELECT encode(sha256(string_agg(item, '' ORDER BY substr(item, 6))), 'hex') FROM apm.contract_item WHERE get_byte(item, 0) = 6}),
+	'the others which rules those were');
+
 # --- Codes ------------------------------------------------------------------------------------------------
 
 patient('codes');
