@@ -448,7 +448,8 @@ run(Backfill *backfill)
 	}
 	if (backfill->refused > 0)
 		ereport(WARNING,
-				(errmsg("%lld rows could not be submitted", (long long) backfill->refused),
+				(errmsg_plural("%lld row could not be submitted", "%lld rows could not be submitted",
+							   backfill->refused, (long long) backfill->refused),
 				 errhint("See apm.attachment_refused; a backfill that is called again tries them again.")));
 }
 
