@@ -165,6 +165,21 @@ forget_dropped(void)
 	(void) apm_run(&forget, NULL);
 }
 
+/* Forgets what backfills could not submit of attachments that are not there any more. */
+static void
+forget_refusals(void)
+{
+	static ApmStatement forget = {
+		"DELETE FROM ONLY apm.attached_refusal AS r WHERE NOT EXISTS"
+		" (SELECT FROM ONLY apm.attached_table AS a WHERE a.id = r.id)",
+		0,
+		{0},
+		NULL,
+	};
+
+	(void) apm_run(&forget, NULL);
+}
+
 /* Warns if the table was attached before and its rows were known by another key.  In a section. */
 static void
 compare_key(const Datum *args)
@@ -210,6 +225,7 @@ enter_table(const Attaching *plan, ApmUuid *id)
 	args[2] = apm_uuid_datum(id);
 	apm_run_whole(&enter, args, 1);
 	apm_row_uuid(0, 1, id);
+	forget_refusals();
 	apm_section_end(&section);
 }
 

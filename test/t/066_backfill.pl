@@ -193,8 +193,9 @@ sub change_visits
 {
 	my ($n) = @_;
 	my $id = 1 + ($n * 7919) % $visits;
-	my $again = 1000 * (1 + ($n * 37) % ($visits / 1000));
+	my @again = map { 1000 * (1 + ($n * 37 + $_) % ($visits / 1000)) } $n % 2 ? (0, 1) : (1, 0);
 
 	insist("UPDATE visit SET diagnosis = 'changed' WHERE id BETWEEN $id AND $id + 20 AND mrn <> 'again'");
-	return insist("BEGIN ISOLATION LEVEL READ COMMITTED; DELETE FROM visit WHERE id = $again; INSERT INTO visit VALUES ($again % 7, $again, 'again', 'again $n', '2020-01-01'); COMMIT");
+	return insist('BEGIN ISOLATION LEVEL READ COMMITTED;'
+		. join('', map { "DELETE FROM visit WHERE id = $_; INSERT INTO visit VALUES ($_ % 7, $_, 'again', 'again $n', '2020-01-01');" } @again) . 'COMMIT');
 }
