@@ -102,6 +102,7 @@ is(sql(q(SELECT bool_and(flags = CASE WHEN (record->>'id')::bigint < 1000000 THE
 is(sql(q(SELECT count(*) FROM apm.final_transaction WHERE rule <> 0)), '0', 'the contract refused nothing');
 
 # --- once more, after the rows have been put right
+note(sprintf("read after %d s", time - $started));
 my $before = records();
 sql(q(SELECT apm_register_patient('late', '{"Firstname": "Late"}')), 'dba');
 my ($ok, $out, $warning) = $node->psql('clinic', q(CALL apm_backfill('visit', 50000)), connstr => $node->connstr('clinic') . ' user=dba');
