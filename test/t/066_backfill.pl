@@ -112,15 +112,30 @@ is(sql(q(SELECT string_agg(code, ' ' ORDER BY code) FROM apm.attachment_refused)
 sql(q(DELETE FROM visit WHERE id IN (999998, 999999); CALL apm_backfill('visit')), 'dba');
 is(sql(q(SELECT rows_refused, (SELECT count(*) FROM apm.attachment_refused) FROM apm.attachment)), '0|0', 'at last nothing is refused');
 
+# --- nobody waits for a backfill that waits for him
+sql(q(CREATE TABLE corner (id integer PRIMARY KEY, mrn text); INSERT INTO corner SELECT g, 'p1' FROM generate_series(1, 100) AS g;
+	ALTER TABLE corner OWNER TO dba; GRANT ALL ON corner TO app; SET ROLE dba; SELECT apm_attach('corner', 'mrn')));
+$before = sql('SELECT count(*) FROM apm.submission');
+my $user = $node->background_psql('clinic', on_error_stop => 1);
+$user->query_safe(q(SET ROLE app; BEGIN ISOLATION LEVEL READ COMMITTED; DELETE FROM corner WHERE id = 50; INSERT INTO corner VALUES (50, 'p1')));
+$backfill = start_backfill('corner');
+wait_for($node, 'clinic', q(SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = 'dba' AND wait_event_type = 'Lock'), 'a backfill waits for somebody who deletes a row and inserts it again');
+$user->query_safe(q(DELETE FROM corner WHERE id <> 50; INSERT INTO corner SELECT g, 'p1' FROM generate_series(1, 100) AS g WHERE g <> 50; COMMIT));
+$user->quit;
+$backfill->finish;
+is($backfill->{errors}, '', 'who does the same with the others: they come to no deadlock');
+is(sql('SELECT count(*) FROM apm.submission') - $before, 149, 'every row that there was before him, and each that there is, is one record');
+
 $node->stop;
 done_testing();
 
 # A backfill in a session of its own; in the end ->finish, and its ->{errors}.
 sub start_backfill
 {
+	my ($table) = @_;
 	my $session = { errors => '' };
 
-	$session->{run} = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('clinic') . ' user=dba', '-c', q(CALL apm_backfill('visit', 500)) ],
+	$session->{run} = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('clinic') . ' user=dba', '-c', sprintf(q(CALL apm_backfill('%s', 500)), $table // 'visit') ],
 		'<', \undef, '>', \$session->{out}, '2>', \$session->{errors},
 		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
 	return bless($session, 'Backfill');
