@@ -34,6 +34,7 @@ my $records = 'SELECT count(*) FROM apm.ledger_record';
 $node->safe_psql('clinic', q(
 	CREATE ROLE clerk IN ROLE apm_registrar;
 	CREATE ROLE doctor IN ROLE apm_clinician;
+	CREATE ROLE boss IN ROLE apm_admin;
 	CREATE ROLE gateway IN ROLE apm_sensor;
 	CREATE ROLE other_gateway IN ROLE apm_sensor;));
 register($_) foreach (qw(p-here p-busy p-torn));
@@ -402,6 +403,38 @@ my $pid = worker_pid($node, 'clinic', 'apm reception');
 kill('CONT', $server);
 wait_for($node, 'clinic', $arrived, 'and goes on when there is room');
 is(worker_pid($node, 'clinic', 'apm reception'), $pid, 'without having ended');
+
+# --- What the contract asks of records ---------------------------------------------------------------
+
+query($node, 'clinic', q(SELECT apm_add_data_rule('plausible', 'pulse', '{"range": [20, 250]}');
+	SELECT apm_add_data_rule('ages', 'age', '{"non-decreasing": true}');
+	SELECT apm_add_template('reading', 'primary', '{"line": {"type": "integer", "required": true}}')), 'boss');
+wait_for($node, 'clinic', q(SELECT count(*) FROM apm.contract WHERE item IN ('template', 'data rule')), 'rules are in force', '3');
+foreach my $input (q(SELECT apm_submit('PID', '{"line": 1, "pulse": 900, "Firstname": "NAME"}')), q(SELECT apm_submit('PID', '{"pulse": 70}')))
+{
+	my %seen = map { $_ => seen('gateway', 'READ COMMITTED', $input, $_) } keys %cases;
+
+	ok($seen{right} eq $seen{wrong} && $seen{right} eq $seen{nobody}, 'the same for all cases: ' . ($seen{right} =~ /ERROR:  (\w{5})/ ? $1 : 'accepted'))
+	  or diag(%seen);
+}
+like(seen('gateway', 'READ COMMITTED', q(SELECT apm_submit('PID', '{"pulse": 70}')), 'nobody'), qr/22023.*public field/,
+	'a record that lacks a public field is refused, for nobody hears of it later');
+submit('p-torn', qq({"line": 1, "n": 4, $_})) foreach ('"pulse": 900', '"pulse": 70, "age": 41', '"age": 40');
+wait_for($node, 'clinic', $arrived, 'one that violates a rule is taken');
+is(query($node, 'clinic', q(SELECT string_agg(flags::text, ' ' ORDER BY recorded_at) FROM apm_fetch('p-torn', 'treatment') WHERE record ->> 'n' = '4'), 'doctor'),
+	'{plausible} {} {ages}', 'and flagged');
+
+# somebody who has a patient's last values under change holds up nobody else
+$session = $node->background_psql('clinic', on_error_stop => 1);
+$session->query_safe(q(SET ROLE doctor; BEGIN; SELECT apm_submit('p-torn', '{"line": 1, "age": 42}')));
+submit('p-torn', '{"line": 1, "n": 5, "age": 43}');
+$before = $node->safe_psql('clinic', $records);
+submit('p-here', '{"line": 1, "age": 43}');
+wait_for($node, 'clinic', $records, 'a record on its way holds up nobody else', $before + 1);
+$session->query_safe('COMMIT');
+$session->quit;
+wait_for($node, 'clinic', $arrived, 'who comes after it waits');
+is(query($node, 'clinic', q(SELECT flags FROM apm_fetch('p-torn', 'treatment') WHERE record ->> 'n' = '5'), 'doctor'), '{}', 'and is compared with it');
 
 $node->stop;
 done_testing();
