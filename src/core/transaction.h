@@ -187,7 +187,6 @@ typedef struct ApmMembershipFields
 #define APM_POLICY_FETCH_CAP 6 /* patients of one statement that reads; 0: any number; default 1000 */
 #define APM_POLICY_QUERY_RATE \
 	7 /* queries of one actor in an hour of block time, exports aside; 0: any number (default) */
-#define APM_POLICY_MAX 64
 
 /* "difficulty", "access", "purpose", "emergency", "export", "fetch_cap", "query_rate"; 0 or NULL if unknown */
 extern uint16_t apm_policy_code(const char *name);

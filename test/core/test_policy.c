@@ -62,7 +62,7 @@ test_numbers(void)
 	CHECK(stands_for_nothing(APM_POLICY_FETCH_CAP, "1 "));
 	CHECK(stands_for_nothing(APM_POLICY_FETCH_CAP, "any"));
 	CHECK(stands_for_nothing(0, "1"));
-	CHECK(stands_for_nothing(APM_POLICY_MAX, "1"));
+	CHECK(stands_for_nothing(APM_POLICY_QUERY_RATE + 1, "1"));
 }
 
 int

@@ -1,7 +1,8 @@
 /*
  * fuzz_signed.c
  *	  Whatever bytes are taken for a signed transaction are exactly those that encode it,
- *	  inside and out, and none that was not signed is valid.
+ *	  inside and out, none that was not signed is valid, and what a contract transaction says can be
+ *	  applied or not, item by item, and digested after it.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,32 @@ encode_again(const ApmOpened *opened, const uint8_t *data, size_t size)
 	apm_buf_reset(&whole);
 }
 
+/* Enters the items that can be, each of which tried first answers the same. */
+static void
+enter_items(const ApmDigest *chain, const ApmContractFields *f)
+{
+	ApmContractState *state;
+	ApmDigest digest;
+	ApmReader r;
+	ApmItem item;
+
+	if (apm_contract_new(chain, &state) != APM_OK)
+		abort();
+	apm_reader_init(&r, f->items);
+	for (int i = 0; i < f->count; i++)
+	{
+		ApmStatus tried;
+
+		apm_item_get(&r, &item);
+		tried = apm_contract_try_item(state, &item);
+		if ((tried != APM_OK && tried != APM_ERR_RANGE) || apm_contract_load_item(state, &item, 1) != tried)
+			abort();
+	}
+	if (apm_contract_ruleset(state, &digest) != APM_OK || apm_contract_digest(state, &digest) != APM_OK)
+		abort();
+	apm_contract_free(state);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -53,6 +80,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	encode_again(&opened, data, size);
 	if (apm_contract_needs(state, &opened, &needs) != APM_OK || needs.ncounts > APM_COUNTS_MAX)
 		abort();
+	if (opened.wellformed && opened.tx.kind == APM_KIND_CONTRACT)
+		enter_items(&chain, &opened.tx.u.contract);
 
 	/* no origin is registered, and a fuzzer signs nothing */
 	rule = apm_contract_evaluate(state, &opened, 0, UINT64_MAX);
