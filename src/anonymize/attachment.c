@@ -400,11 +400,20 @@ record_of(const ApmAttachment *attachment, const Datum *values, const bool *null
 	return apm_fields_jsonb(&fields);
 }
 
+/* A row that somebody made up of the table's type need not have a key. */
 static void
-read_key(const ApmAttachment *attachment, const Datum *values, char **texts)
+read_key(const ApmAttachment *attachment, const Datum *values, const bool *nulls, char **texts)
 {
 	for (int i = 0; i < attachment->nkeys; i++)
-		texts[i] = text_of(&attachment->keys[i], values[attachment->keys[i].attnum - 1]);
+	{
+		const ApmTextColumn *column = &attachment->keys[i];
+
+		if (nulls[column->attnum - 1])
+			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+							errmsg("column \"%s\", a part of the primary key, must not be null",
+								   NameStr(TupleDescAttr(attachment->desc, column->attnum - 1)->attname))));
+		texts[i] = text_of(column, values[column->attnum - 1]);
+	}
 }
 
 void
@@ -414,7 +423,7 @@ apm_attachment_key(const ApmAttachment *attachment, HeapTuple row, char **texts)
 	bool *nulls;
 
 	deform(attachment, row, &values, &nulls);
-	read_key(attachment, values, texts);
+	read_key(attachment, values, nulls, texts);
 }
 
 void
@@ -449,7 +458,7 @@ apm_attachment_read(const ApmAttachment *attachment, HeapTuple row, ApmGiven *ou
 	char *pid;
 
 	deform(attachment, row, &values, &nulls);
-	read_key(attachment, values, key);
+	read_key(attachment, values, nulls, key);
 	apm_attachment_rid(attachment, key, rid);
 	if (nulls[attachment->pid.attnum - 1])
 		refuse_null(attachment, &attachment->pid);

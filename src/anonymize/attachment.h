@@ -81,7 +81,7 @@ extern ApmAttachment *apm_attachment_of(Relation table);
  */
 extern void apm_attachment_read(const ApmAttachment *attachment, HeapTuple row, ApmGiven *out, ApmUuid *rid);
 
-/* The texts of the key's columns, in the trigger's order. */
+/* The texts of the key's columns, in the trigger's order; raises 22004 for a row without a key. */
 extern void apm_attachment_key(const ApmAttachment *attachment, HeapTuple row, char **texts);
 
 /* The Rid that a row with this key has when it is submitted first: nobody without the key of pseudonyms can tell one from another. */

@@ -219,6 +219,9 @@ sql(q(GRANT ALL ON clinic.stolen TO app));
 refused(q(INSERT INTO clinic.stolen VALUES (1, 'p9')), '55000', qr/table "stolen" is not attached/, 'and a table that was given it is not attached by that', 'app');
 refused(q(SELECT apm_attached_rid(s) FROM (VALUES (1)) AS s), '42804', qr/not a row of an attached table/, 'any row has no Rid');
 refused(q(SELECT apm_attached_rid(a) FROM apm.attachment AS a), '55000', qr/is not attached/, 'nor has a view\'s');
+refused(q(SELECT apm_attached_rid(jsonb_populate_record(NULL::clinic.encounter, '{"Patient": "p9"}'))), '22004', qr/"visit_no".*must not be null/, 'nor a row without a whole key', $_)
+  foreach qw(dba app);
+refused(q(SELECT apm_attached_rid(jsonb_populate_record(NULL::clinic.encounter, '{"visit_no": 1}'))), '22004', qr/"Patient".*must not be null/, 'whatever is missing of it');
 sql(q(
 	CREATE TYPE clinic.mood AS ENUM ('good', 'bad');
 	CREATE FUNCTION clinic.mood_json(clinic.mood) RETURNS json LANGUAGE sql AS $$ SELECT to_json(current_user::text) $$;
