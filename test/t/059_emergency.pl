@@ -18,6 +18,9 @@ $node->safe_psql('clinic', q{
 	CREATE ROLE hybrid LOGIN; GRANT apm_registrar, apm_clinician TO hybrid;
 	CREATE ROLE watchful LOGIN; GRANT apm_clinician, apm_auditor TO watchful;
 	CREATE ROLE deputy LOGIN; GRANT doctor, apm_auditor TO deputy;
+	CREATE ROLE shift; GRANT apm_clinician TO shift;
+	CREATE ROLE locum LOGIN; GRANT shift, apm_auditor TO locum;
+	CREATE ROLE pool LOGIN NOINHERIT; GRANT locum TO pool;
 	CREATE ROLE chief LOGIN; GRANT apm_admin TO chief;
 	CREATE ROLE auditor LOGIN; GRANT apm_auditor TO auditor;
 	CREATE ROLE relative LOGIN;
@@ -139,6 +142,12 @@ fails_as('deputy', "SELECT apm_review_break_glass('$first', true)", '42501', $se
 fails_as($_, "SELECT apm_review_break_glass('$first', true)", '42501', qr/permission denied for function/, "$_ reviews nothing")
   foreach qw(doctor clerk relative);
 fails_with($node, 'clinic', "SELECT apm_review_break_glass('$first', true)", '42501', qr/permission denied to review an emergency/, 'nor does a superuser');
+as('locum', q{SET ROLE shift; SELECT count(*) FROM apm_break_glass('b', 'disaster')});
+my $shifted = newest_emergency();
+superuser('REVOKE shift FROM locum');
+fails_as('locum', "SELECT apm_review_break_glass('$shifted', true)", '42501', $self, 'nor one that he caused as a role that he no longer has');
+fails_as('pool', "SET ROLE locum; SELECT apm_review_break_glass('$shifted', true)", '42501', $self, 'by whatever login');
+is(rule_of(as('auditor', "SELECT apm_review_break_glass('$shifted', true)")), '', 'somebody else does');
 as('auditor', "BEGIN; SELECT apm_review_break_glass('$first', true); ROLLBACK");
 is(rule_of(as('auditor', "SELECT apm_review_break_glass('$first', true)")), '', 'the auditor reviews');
 is(rule_of(as('chief', "SELECT apm_review_break_glass('$second', false)")), '', 'so does the administrator');
@@ -147,7 +156,7 @@ is(as('auditor', $unreviewed), $fourth, 'what is reviewed is no longer listed');
 fails_as('chief', "SELECT apm_review_break_glass('$first', false)", '55000', qr/has been reviewed already/, 'a finding is the last one');
 fails_as('auditor', $_, '22004', qr/must not be null/, $_) foreach (q{SELECT apm_review_break_glass(NULL, true)}, "SELECT apm_review_break_glass('$fourth', NULL)");
 is(as('auditor', q{SELECT action, reviewed, justified, grantee, acting FROM apm.consent_log WHERE action = 'review' ORDER BY height}),
-	join("\n", "review|$first|t||auditor", "review|$second|f||chief", "review|$third|t||watchful"), 'findings are in the log of consent');
+	join("\n", "review|$shifted|t||auditor", "review|$first|t||auditor", "review|$second|f||chief", "review|$third|t||watchful"), 'findings are in the log of consent');
 
 # two at once: the contract takes the first
 my $blocker = $node->background_psql('clinic', on_error_stop => 1);
