@@ -31,7 +31,8 @@ apm_role_pseudonym(const char *name, uint8 out[APM_STAFF_LEN])
 	ApmSlice part;
 	ApmDigest mac;
 
-	apm_put_bytes(&labelled, "role", strlen("role"));
+	/* where the pseudonym of a person has the acting role, which is never without a name */
+	apm_put_bytes(&labelled, "", 0);
 	apm_put_bytes(&labelled, name, strlen(name));
 	apm_check(apm_buf_status(&labelled), "name a role");
 	part = APM_SLICE(labelled.data, labelled.len);

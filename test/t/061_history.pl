@@ -227,6 +227,13 @@ foreach my $worker (@workers[ 0, 1 ])
 	unlike($reader->{stdout} // '', qr/^read/m, 'nothing is read');
 	is(as('auditor', q{SELECT count(*) FROM apm_access_history('a') WHERE access = 'records'}), $before + 1, 'and the query is in the history');
 }
+
+# --- a person who acts as a role by the name "role" is not taken for the role of his own
+superuser(q{CREATE ROLE "role"; GRANT apm_clinician TO "role"; GRANT "role" TO amina});
+as('clerk', q{SELECT apm_grant_access('a', 'amina')});
+wait_for($node, 'clinic', $arrived, 'a grant for a login');
+in_session_state($node, 'clinic', 'amina', q{SET ROLE "role"; SELECT count(*) FROM apm_fetch('a')});
+is(as('auditor', q{SELECT acting, login FROM apm_access_history('a') WHERE access = 'records' ORDER BY height DESC LIMIT 1}), 'role|amina', 'the history has both');
 is(superuser('SELECT ok, fault FROM apm_verify()'), 't|', 'the ledger verifies');
 like(superuser('SELECT apm_accept_rollback()'), qr/nothing to accept/, 'no operator was needed');
 $node->stop;
