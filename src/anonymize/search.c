@@ -258,9 +258,8 @@ check_cap(int npatients)
 						 "read is the contract's policy \"fetch_cap\".")));
 }
 
-/* An aPid that is nobody's, as a slice. */
-static ApmSlice
-nobody_of(const ApmUuid *tid)
+ApmSlice
+apm_search_nobody(const ApmUuid *tid)
 {
 	char *apid = palloc(APM_APID_MAX + 1);
 	ApmDigest index;
@@ -299,7 +298,7 @@ ask_for_patients(const ApmSearchResult *found, uint16 purpose, ApmSlice fields, 
 	int allowed = 0;
 
 	*apids = palloc(sizeof(ApmSlice) * n);
-	(*apids)[0] = nobody_of(&found->tid);
+	(*apids)[0] = apm_search_nobody(&found->tid);
 	for (int i = 0; i < found->npatients; i++)
 		(*apids)[i] = found->patients[i].apid;
 	*answers = apm_gate_ask(&ask, *apids, n);

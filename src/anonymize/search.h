@@ -37,4 +37,10 @@ typedef struct ApmSearchResult
  */
 extern void apm_search_run(Jsonb *filter, uint16 purpose, ApmSlice fields, ApmSearchResult *out);
 
+/*
+ * An aPid that is nobody's.  Where a search found no patient he is asked for, so that it takes as many blocks as one
+ * that found only patients whom the contract leaves out.
+ */
+extern ApmSlice apm_search_nobody(const ApmUuid *tid);
+
 #endif /* APM_SEARCH_H */

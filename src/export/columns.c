@@ -2,7 +2,8 @@
  * columns.c
  *	  Which attributes of a record may leave the house.
  *
- * Only those that an administrator declared exportable; a researcher can choose among them.
+ * Only those that an administrator declared exportable; a researcher can choose among them.  What he selects by says as
+ * much of a row as a column of it does, so the same goes for that.
  */
 #include "postgres.h"
 
@@ -77,4 +78,27 @@ apm_columns_read(const ApmSlice *names, int n, ApmColumnsOut *out)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("no attribute to export"),
 			 errhint(
 				 "An administrator declares attributes: apm_declare_attribute(name, 'other', exportable => true).")));
+}
+
+void
+apm_columns_check_selection(Jsonb *selection)
+{
+	ApmColumnsOut exportable;
+	ApmFields fields;
+
+	load_exportable(&exportable);
+	/* one that is no object is the search's to refuse */
+	if (!apm_fields_of(selection, &fields))
+		return;
+	for (int i = 0; i < fields.n; i++)
+	{
+		ApmSlice name = apm_field_name(&fields.v[i]);
+
+		if (bsearch(&name, exportable.names, exportable.n, sizeof(ApmSlice), compare_names) == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("an attribute of the selection is not declared exportable"),
+					 errhint("Who is in the dataset would say what the dataset does not. An administrator "
+							 "declares attributes with apm_declare_attribute().")));
+	}
 }

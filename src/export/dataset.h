@@ -38,6 +38,9 @@ typedef struct ApmColumnsOut
  */
 extern void apm_columns_read(const ApmSlice *names, int n, ApmColumnsOut *out);
 
+/* Raises 22023 unless all attributes of a selection are declared exportable.  In a section. */
+extern void apm_columns_check_selection(Jsonb *selection);
+
 /* Lines, in memory that is wiped with the context that is current at its start. */
 typedef struct ApmDataset
 {

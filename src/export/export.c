@@ -73,6 +73,8 @@ read_order(FunctionCallInfo fcinfo, int first, ApmOrder *order)
 						errhint("Call apm_setup().")));
 	apm_study_read(APM_SLICE_OF(PG_GETARG_TEXT_PP(0)), &origin, &order->study);
 	apm_columns_read(names, n, &order->columns);
+	if (order->selection != NULL)
+		apm_columns_check_selection(order->selection);
 	MemoryContextSwitchTo(section_memory);
 	apm_section_end(&section);
 }

@@ -86,6 +86,8 @@ select_by_search(const ApmOrder *order, Selection *selection)
 		for (int r = 0; r < patient->nrecords; r++)
 			hash_search(selection->rids, patient->records[r].rid.bytes, HASH_ENTER, NULL);
 	}
+	if (selection->n == 0)
+		selection->apids[selection->n++] = apm_search_nobody(&found.tid);
 }
 
 /* Of an answer's records those that are selected. */

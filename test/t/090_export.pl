@@ -112,7 +112,15 @@ fails_with($node, 'clinic', q{SELECT * FROM apm_export('a', ARRAY['Diagnosis'])}
 fails_with($node, 'clinic', q{SELECT * FROM apm_export('a', time_step => 'second')}, '22023', qr/no such time step/, 'an exact time', 'scholar');
 fails_with($node, 'clinic', q{SELECT * FROM apm_export('a', selection => '{"Weight": 101}')}, '22023', qr/searchable/,
 	'a selection by an attribute that is not searchable', 'scholar');
+$node->safe_psql('clinic', q{SELECT apm_declare_attribute('Diagnosis', 'other', searchable => true)});
+fails_with($node, 'clinic', q{SELECT * FROM apm_export('a', selection => '{"Sex": "F", "Diagnosis": "influenza"}')}, '22023', qr/selection is not declared exportable/,
+	'a selection by an attribute that stays, which would tell who has it', 'scholar');
 is(query($node, 'clinic', q{SELECT count(*) FROM apm.export_release WHERE study = 'a'}, 'auditor'), 0, 'none of these is a release');
+
+# nobody in a selection takes as many blocks as patients who are left out
+my $asked = query($node, 'clinic', 'SELECT count(*) FROM apm.ledger_query', undef);
+is(query($node, 'clinic', q{SELECT count(*) FROM apm_export('nobody', selection => '{"Sex": "X"}')}, 'scholar'), 0, 'a selection that nobody fits');
+is(query($node, 'clinic', 'SELECT count(*) FROM apm.ledger_query', undef), $asked + 2, 'a search, and a patient who does not exist');
 
 # what a researcher begins and takes back is on the ledger all the same
 query($node, 'clinic', q{BEGIN; SELECT count(*) FROM apm_export('taken-back'); ROLLBACK}, 'scholar');
