@@ -30,10 +30,14 @@ compare(Numeric a, Numeric b)
 	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(a), NumericGetDatum(b)));
 }
 
-static Numeric
-multiply(Numeric number, int64 by)
+/* False where the product is beyond what a numeric holds. */
+static bool
+multiply(Numeric number, int64 by, Numeric *out)
 {
-	return numeric_mul_opt_error(number, int64_to_numeric(by), NULL);
+	bool beyond = false;
+
+	*out = numeric_mul_opt_error(number, int64_to_numeric(by), &beyond);
+	return !beyond;
 }
 
 static bool
@@ -217,13 +221,21 @@ in_range(const ApmDataCheck *check, Numeric number)
 		   (check->most == NULL || compare(number, check->most) <= 0);
 }
 
+/* A change beyond what a numeric holds is too fast, and no error: that would keep later values out, too. */
 static bool
 within_rate(const ApmDataCheck *check, Numeric number, Numeric before, int64 elapsed_us)
 {
-	Numeric change = numeric_sub_opt_error(number, before, NULL);
+	bool beyond = false;
+	Numeric change = numeric_sub_opt_error(number, before, &beyond);
+	Numeric scaled;
+	Numeric allowed;
 
+	if (!multiply(check->most, elapsed_us, &allowed))
+		return true;
+	if (beyond)
+		return false;
 	change = DatumGetNumeric(DirectFunctionCall1(numeric_abs, NumericGetDatum(change)));
-	return compare(multiply(change, check->per_us), multiply(check->most, elapsed_us)) <= 0;
+	return multiply(change, check->per_us, &scaled) && compare(scaled, allowed) <= 0;
 }
 
 static bool

@@ -188,6 +188,11 @@ takes('rate', '{"weight": 80.0, "steps": 1000000000000}', 'no change of one, and
 refuses('rate', '{"weight": 80.5}', 'weight-slow', 'in a moment what is allowed in a day');
 refuses('rate', '{"weight": 79.5}', 'weight-slow', 'downwards as well');
 takes('rate', '{"weight": 80.0000001}', 'a change as small as the time');
+patient('far');
+takes('far', '{"weight": 9e131071}', 'a number as far as there is');
+refuses('far', '{"weight": 1}', 'weight-slow', 'coming back from it is fast');
+refuses('far', '{"weight": -9e131071}', 'weight-slow', 'so is a change that is no number any more');
+takes('far', '{"weight": 9e131071}', 'no change is none');
 
 # --- Flagged ----------------------------------------------------------------------------------------------
 
