@@ -123,8 +123,9 @@ apm_patients_load(const ApmDigest *indexes, int n, ApmPatient **out)
 		"SELECT p.index_key, p.apid, p.wrapped_key, p.generation, f.version, f.sealed, w.place"
 		" FROM pg_catalog.unnest($1) WITH ORDINALITY AS w (index_key, place)"
 		" JOIN apm.patient AS p ON p.index_key = w.index_key"
-		" CROSS JOIN LATERAL (SELECT version, sealed FROM apm.profile WHERE apid = p.apid"
-		" ORDER BY version DESC LIMIT 1) AS f",
+		" CROSS JOIN LATERAL (SELECT v.version, v.sealed FROM apm.profile AS v WHERE v.apid = p.apid"
+		" AND NOT EXISTS (SELECT FROM ONLY apm.final_transaction AS t WHERE t.tid = v.tid AND t.rule <> 0)"
+		" ORDER BY v.version DESC LIMIT 1) AS f",
 		1,
 		{BYTEAARRAYOID},
 		NULL,

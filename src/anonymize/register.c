@@ -4,8 +4,9 @@
  *
  * Registration draws the patient's key, makes the pseudonyms, once, and binds the sealed
  * profile to the chain by a patient transaction that carries its digest.  Profile and
- * transaction are written together; reads use a version once the chain has it.  Of two
- * sessions that register one pid, the unique index lets one win; the other waits for it and
+ * transaction are written together; reads use a version once the chain has it.  One that the contract
+ * refused counts for nothing: who was not registered can be registered, and the next version follows the
+ * one before.  Of two sessions that register one pid, the unique index lets one win; the other waits for it and
  * then finds the patient registered.
  */
 #include "postgres.h"
@@ -153,6 +154,72 @@ write_patient(const ApmPatient *p, const char *identity)
 	return apm_run_nulls(&put, args, identity != NULL ? "     " : "  n  ", 0) != 0;
 }
 
+static void
+write_identity(const ApmPatient *p, const ApmFields *identifying)
+{
+	static ApmStatement put = {
+		"UPDATE apm.patient SET identity = $2 WHERE apid = $1", 2, {TEXTOID, TEXTOID}, NULL};
+	char identity[APM_PSEUDONYM_LEN + 1];
+	bool hashed = identity_of(identifying, identity);
+	Datum args[] = {apm_text_datum(apm_patient_apid(p)), hashed ? CStringGetTextDatum(identity) : (Datum) 0};
+
+	apm_run_nulls(&put, args, hashed ? "  " : " n", 0);
+}
+
+/* A version that the contract refused is none: its number is free for the next one. */
+static void
+forget_refused(const ApmPatient *p)
+{
+	static ApmStatement forget = {
+		"DELETE FROM ONLY apm.profile AS f USING ONLY apm.final_transaction AS t"
+		" WHERE f.apid = $1 AND f.version >= $2 AND t.tid = f.tid AND t.rule <> 0",
+		2,
+		{TEXTOID, INT4OID},
+		NULL,
+	};
+	Datum args[] = {apm_text_datum(apm_patient_apid(p)), Int32GetDatum(p->version)};
+
+	(void) apm_run(&forget, args);
+}
+
+/* Draws the key, makes the pseudonyms and writes them; false if somebody else has registered the pid. */
+static bool
+make_patient(ApmPatient *p, const ApmPid *pid, const ApmFields *identifying)
+{
+	char identity[APM_PSEUDONYM_LEN + 1];
+	bool hashed;
+
+	p->key = apm_core_alloc(32, true);
+	if (p->key == NULL)
+		apm_raise(APM_ERR_MEMORY, "register the patient");
+	apm_check(apm_random(p->key, 32), "draw the patient's key");
+	apm_check(apm_secret_key_id(p->key, &p->key_id), "draw the patient's key");
+	make_apid(pid, p->apid);
+	hashed = identity_of(identifying, identity);
+	if (!write_patient(p, hashed ? identity : NULL))
+		return false;
+	apm_last_values_begin(apm_patient_apid(p));
+	return true;
+}
+
+/*
+ * Somebody whose registration the contract refused is registered once more.  Pseudonym and key stay: records
+ * that came meanwhile wait for the one, sealed under the other.
+ */
+static bool
+take_up(ApmPatient *p, const ApmFields *identifying)
+{
+	ApmPatient *registered;
+
+	apm_patients_load(&p->index, 1, &registered);
+	if (registered != NULL)
+		return false;
+	p->key = apm_patient_key(apm_patient_apid(p), &p->key_id);
+	forget_refused(p);
+	write_identity(p, identifying);
+	return true;
+}
+
 bool
 apm_patient_register(const ApmPid *pid, const ApmFields *identifying, const ApmFields *attributes,
 					 ApmOutgoing *out, ApmPatient **made)
@@ -160,15 +227,9 @@ apm_patient_register(const ApmPid *pid, const ApmFields *identifying, const ApmF
 	static const ApmDigest none;
 	ApmPatient *p = palloc0(sizeof(ApmPatient));
 	ApmSlice pid_text = APM_SLICE(pid->text.data, pid->text.len);
-	char identity[APM_PSEUDONYM_LEN + 1];
 	ApmBuf text = {.secret = true};
 	ApmBuf sealed = {0};
-	bool hashed;
 	ApmUuid tid;
-
-	apm_patient_lock(&pid->index);
-	if (apm_patient_find(&pid->index, p->apid))
-		return false; /* before the dear part */
 
 	p->index = pid->index;
 	p->version = 1;
@@ -176,20 +237,15 @@ apm_patient_register(const ApmPid *pid, const ApmFields *identifying, const ApmF
 	p->attributes = *attributes;
 	p->pid.secret = true;
 	apm_put_raw(&p->pid, pid_text.data, pid_text.len);
-	p->key = apm_core_alloc(32, true);
-	if (p->key == NULL || p->pid.failed)
-		apm_raise(APM_ERR_MEMORY, "register the patient");
-	apm_check(apm_random(p->key, 32), "draw the patient's key");
-	apm_check(apm_secret_key_id(p->key, &p->key_id), "draw the patient's key");
-	make_apid(pid, p->apid);
-	hashed = identity_of(identifying, identity);
+	apm_check(apm_buf_status(&p->pid), "register the patient");
 	profile_text(pid_text, identifying, attributes, &text);
 
-	if (!write_patient(p, hashed ? identity : NULL))
+	apm_patient_lock(&pid->index);
+	if (apm_patient_find(&pid->index, p->apid) ? !take_up(p, identifying)
+											   : !make_patient(p, pid, identifying))
 		return false;
 	tid = seal_profile(p, APM_SLICE(text.data, text.len), &none, out, &sealed);
 	write_profile(p, &sealed, &tid);
-	apm_last_values_begin(apm_patient_apid(p));
 	apm_buf_reset(&text);
 	apm_buf_reset(&sealed);
 	*made = p;
@@ -264,18 +320,6 @@ apm_register_patient(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-static void
-write_identity(const ApmPatient *p, const ApmFields *identifying)
-{
-	static ApmStatement put = {
-		"UPDATE apm.patient SET identity = $2 WHERE apid = $1", 2, {TEXTOID, TEXTOID}, NULL};
-	char identity[APM_PSEUDONYM_LEN + 1];
-	bool hashed = identity_of(identifying, identity);
-	Datum args[] = {apm_text_datum(apm_patient_apid(p)), hashed ? CStringGetTextDatum(identity) : (Datum) 0};
-
-	apm_run_nulls(&put, args, hashed ? "  " : " n", 0);
-}
-
 /* Writes and sends the next version of a profile, which becomes what *p says. */
 static void
 write_next_version(ApmPatient *p, ApmOutgoing *out)
@@ -288,6 +332,7 @@ write_next_version(ApmPatient *p, ApmOutgoing *out)
 	p->version++;
 	profile_text(APM_SLICE(p->pid.data, p->pid.len), &p->identifying, &p->attributes, &text);
 	tid = seal_profile(p, APM_SLICE(text.data, text.len), &old, out, &sealed);
+	forget_refused(p);
 	write_profile(p, &sealed, &tid);
 	apm_outgoing_send(out);
 	apm_buf_reset(&text);

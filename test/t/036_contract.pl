@@ -237,6 +237,20 @@ foreach my $fault (
 		qr/the template is not right at $place$(?:.*)$pattern/msi, "no template: $json");
 }
 
+# --- a rule about patients: whom it refused is registered by somebody else, and changed
+change(q{apm_add_rule('desk-only', 'patient', '{"role": "registrar"}')}, 'registrars alone register and change patients');
+in_session($node, 'clinic', 'nurse', q{SELECT apm_submit('b', '{"Firstname": "Basma", "Disease": "Cold"}')});
+in_session($node, 'clinic', 'chief', q{SELECT apm_update_patient('a', '{"Firstname": "Somebody"}')}) foreach (1, 2);
+wait_for($node, 'clinic', q{SELECT count(*) = 3 FROM apm.refused WHERE kind = 'patient'}, 'others are refused');
+fails_in_session($node, 'clinic', 'nurse', q{SELECT apm_submit('b', '{"Disease": "Cold"}')}, 'AP009', qr/no such patient/, 'who was refused is not registered');
+in_session($node, 'clinic', 'clerk', q{SELECT apm_register_patient('b', '{"Firstname": "Basma B."}')});
+in_session($node, 'clinic', 'clerk', q{SELECT apm_update_patient('a', '{"Firstname": "Amina B."}')});
+fails_in_session($node, 'clinic', 'clerk', q{SELECT apm_register_patient('b', '{"Firstname": "Basma"}')}, 'AP014', qr/registered already/, 'now he is');
+wait_for($node, 'clinic', q{SELECT string_agg(version::text, ',' ORDER BY version) FROM apm.ledger_patient}, 'the chain has both', '1,2');
+wait_for($node, 'clinic', q{SELECT count(*) = 0 FROM apm.queue}, 'what waited for the patient does no longer');
+is(in_session($node, 'clinic', 'nurse', q{SELECT record FROM apm_fetch('b')}), '{"Disease": "Cold", "Firstname": "Basma B."}', 'a record that came meanwhile is read');
+is(in_session($node, 'clinic', 'nurse', q{SELECT DISTINCT record->>'Firstname' FROM apm_fetch('a')}), 'Amina B.', 'the profile is the one that was admitted');
+
 is($node->safe_psql('clinic', q{SELECT ok FROM apm_verify()}), 't', 'after all of it the chain verifies');
 is($node->safe_psql('clinic', q{SELECT count(*) FROM apm.quarantine}), '0', 'and nothing was put aside');
 done_testing();
