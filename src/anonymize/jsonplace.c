@@ -15,7 +15,7 @@
 #define SHOWN_NAME 64
 
 void
-apm_place_start(ApmPlace *place, const char *whole)
+apm_json_place_start(ApmJsonPlace *place, const char *whole)
 {
 	place->whole = whole;
 	initStringInfo(&place->path);
@@ -23,7 +23,7 @@ apm_place_start(ApmPlace *place, const char *whole)
 }
 
 int
-apm_place_member(ApmPlace *place, ApmSlice name)
+apm_json_place_member(ApmJsonPlace *place, ApmSlice name)
 {
 	int step = place->path.len;
 
@@ -34,7 +34,7 @@ apm_place_member(ApmPlace *place, ApmSlice name)
 }
 
 int
-apm_place_element(ApmPlace *place, int index)
+apm_json_place_element(ApmJsonPlace *place, int index)
 {
 	int step = place->path.len;
 
@@ -43,14 +43,14 @@ apm_place_element(ApmPlace *place, int index)
 }
 
 void
-apm_place_leave(ApmPlace *place, int step)
+apm_json_place_leave(ApmJsonPlace *place, int step)
 {
 	place->path.len = step;
 	place->path.data[step] = '\0';
 }
 
 void
-apm_place_fault(const ApmPlace *place, const char *detail, const char *hint)
+apm_json_place_fault(const ApmJsonPlace *place, const char *detail, const char *hint)
 {
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					errmsg("the %s is not right at %s", place->whole, place->path.data),

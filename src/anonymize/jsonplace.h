@@ -11,22 +11,22 @@
 #include "lib/stringinfo.h"
 
 /* A way down into a JSON value: $.and[1].eq[0] */
-typedef struct ApmPlace
+typedef struct ApmJsonPlace
 {
 	const char *whole; /* what the value is: "predicate" */
 	StringInfoData path;
-} ApmPlace;
+} ApmJsonPlace;
 
-extern void apm_place_start(ApmPlace *place, const char *whole);
-/* One step down; answers what apm_place_leave() takes to go back up. */
-extern int apm_place_member(ApmPlace *place, ApmSlice name);
-extern int apm_place_element(ApmPlace *place, int index);
-extern void apm_place_leave(ApmPlace *place, int step);
+extern void apm_json_place_start(ApmJsonPlace *place, const char *whole);
+/* One step down; answers what apm_json_place_leave() takes to go back up. */
+extern int apm_json_place_member(ApmJsonPlace *place, ApmSlice name);
+extern int apm_json_place_element(ApmJsonPlace *place, int index);
+extern void apm_json_place_leave(ApmJsonPlace *place, int step);
 
 /*
  * Raises 22023: what is there is not right; detail is a sentence, hint as well, or NULL.
  */
-extern void apm_place_fault(const ApmPlace *place, const char *detail, const char *hint)
+extern void apm_json_place_fault(const ApmJsonPlace *place, const char *detail, const char *hint)
 	pg_attribute_noreturn();
 
 #endif /* APM_JSONPLACE_H */

@@ -17,7 +17,7 @@
 /* What a condition is written in. */
 typedef struct Walk
 {
-	ApmPlace place;
+	ApmJsonPlace place;
 	ApmKind kind; /* of the transactions that it is about */
 	int depth;
 	ApmBuf *out;
@@ -53,15 +53,15 @@ read_count(Walk *walk, const ApmFields *members)
 	int64 seconds = 0;
 
 	if (members->n != (within != NULL ? 2 : 1))
-		apm_place_fault(&walk->place, "A count has no other member than \"count\" and \"within\".",
-						operand_hint);
+		apm_json_place_fault(&walk->place, "A count has no other member than \"count\" and \"within\".",
+							 operand_hint);
 	if (apm_counter_code(name) == 0)
-		apm_place_fault(&walk->place, "There is no such counter.",
-						list_names("Counters are", apm_counter_name));
+		apm_json_place_fault(&walk->place, "There is no such counter.",
+							 list_names("Counters are", apm_counter_name));
 	if (within != NULL &&
 		(!apm_json_integer(&within->value, &seconds) || seconds < 1 || seconds > PG_UINT32_MAX))
-		apm_place_fault(&walk->place, "\"within\" is not a number of seconds.",
-						"Without it, everything that ever was counts.");
+		apm_json_place_fault(&walk->place, "\"within\" is not a number of seconds.",
+							 "Without it, everything that ever was counts.");
 	apm_put_u8(walk->out, APM_OP_COUNT);
 	apm_put_u8(walk->out, apm_counter_code(name));
 	apm_put_u32(walk->out, (uint32) seconds);
@@ -73,7 +73,8 @@ read_field(Walk *walk, const JsonbValue *value)
 	uint8 code = apm_term_code(apm_json_text(value));
 
 	if (code == 0)
-		apm_place_fault(&walk->place, "There is no such field.", list_names("Fields are", apm_term_name));
+		apm_json_place_fault(&walk->place, "There is no such field.",
+							 list_names("Fields are", apm_term_name));
 	apm_put_u8(walk->out, APM_OP_FIELD);
 	apm_put_u8(walk->out, code);
 }
@@ -82,7 +83,7 @@ static void
 read_public(Walk *walk, const JsonbValue *value)
 {
 	if (value->type != jbvString)
-		apm_place_fault(&walk->place, "The name of a public field is a text.", NULL);
+		apm_json_place_fault(&walk->place, "The name of a public field is a text.", NULL);
 	apm_put_u8(walk->out, APM_OP_PUBLIC);
 	apm_put_bytes(walk->out, value->val.string.val, value->val.string.len);
 }
@@ -97,21 +98,21 @@ read_term(Walk *walk, const JsonbValue *value)
 	int step;
 
 	if (!apm_json_object(value, &members))
-		apm_place_fault(&walk->place, "This is no operand.", operand_hint);
+		apm_json_place_fault(&walk->place, "This is no operand.", operand_hint);
 	for (size_t i = 0; i < lengthof(names) && member == NULL; i++)
 		member = apm_fields_find(&members, APM_SLICE(names[i], strlen(names[i])));
 	if (member == NULL)
-		apm_place_fault(&walk->place, "This is no operand.", operand_hint);
-	step = apm_place_member(&walk->place, apm_field_name(member));
+		apm_json_place_fault(&walk->place, "This is no operand.", operand_hint);
+	step = apm_json_place_member(&walk->place, apm_field_name(member));
 	if (apm_field_name(member).data[0] == 'c')
 		read_count(walk, &members);
 	else if (members.n != 1)
-		apm_place_fault(&walk->place, "The operand has another member beside this one.", operand_hint);
+		apm_json_place_fault(&walk->place, "The operand has another member beside this one.", operand_hint);
 	else if (apm_field_name(member).data[0] == 'f')
 		read_field(walk, &member->value);
 	else
 		read_public(walk, &member->value);
-	apm_place_leave(&walk->place, step);
+	apm_json_place_leave(&walk->place, step);
 }
 
 static void
@@ -130,7 +131,8 @@ read_operand(Walk *walk, const JsonbValue *value)
 	{
 		case jbvNumeric:
 			if (!apm_json_integer(value, &number))
-				apm_place_fault(&walk->place, "The number has a fraction, or is too large.", operand_hint);
+				apm_json_place_fault(&walk->place, "The number has a fraction, or is too large.",
+									 operand_hint);
 			put_integer(walk, number);
 			break;
 		case jbvBool:
@@ -149,10 +151,10 @@ read_operand(Walk *walk, const JsonbValue *value)
 static void
 read_operand_at(Walk *walk, const JsonbValue *elements, int index)
 {
-	int step = apm_place_element(&walk->place, index);
+	int step = apm_json_place_element(&walk->place, index);
 
 	read_operand(walk, &elements[index]);
-	apm_place_leave(&walk->place, step);
+	apm_json_place_leave(&walk->place, step);
 }
 
 /* [operand, operand] */
@@ -163,7 +165,7 @@ read_comparison(Walk *walk, const JsonbValue *value)
 	int n;
 
 	if (!apm_json_array(value, &elements, &n) || n != 2)
-		apm_place_fault(&walk->place, "A comparison has an array of two operands.", operand_hint);
+		apm_json_place_fault(&walk->place, "A comparison has an array of two operands.", operand_hint);
 	read_operand_at(walk, elements, 0);
 	read_operand_at(walk, elements, 1);
 }
@@ -180,15 +182,16 @@ read_in(Walk *walk, const JsonbValue *value)
 
 	if (!apm_json_array(value, &elements, &n) || n != 2 ||
 		!apm_json_array(&elements[1], &constants, &nconstants))
-		apm_place_fault(&walk->place, "\"in\" has an array of an operand and an array of constants.", NULL);
+		apm_json_place_fault(&walk->place, "\"in\" has an array of an operand and an array of constants.",
+							 NULL);
 	read_operand_at(walk, elements, 0);
-	step = apm_place_element(&walk->place, 1);
+	step = apm_json_place_element(&walk->place, 1);
 	if (nconstants < 1 || nconstants > PG_UINT8_MAX)
-		apm_place_fault(&walk->place, "There is no constant, or there are too many.", NULL);
+		apm_json_place_fault(&walk->place, "There is no constant, or there are too many.", NULL);
 	apm_put_u8(walk->out, (uint8) nconstants);
 	for (int i = 0; i < nconstants; i++)
 		read_operand_at(walk, constants, i);
-	apm_place_leave(&walk->place, step);
+	apm_json_place_leave(&walk->place, step);
 }
 
 /* The bit of a role, by its name with or without "apm_". */
@@ -201,9 +204,10 @@ read_role(Walk *walk, const JsonbValue *value)
 	if (name != NULL)
 		bit = apm_role_bit(strncmp(name, "apm_", 4) == 0 ? name : psprintf("apm_%s", name));
 	if (bit == 0)
-		apm_place_fault(&walk->place, "There is no such role.",
-						"Roles are apm_admin, apm_registrar, apm_clinician, apm_sensor, apm_researcher and "
-						"apm_auditor.");
+		apm_json_place_fault(
+			&walk->place, "There is no such role.",
+			"Roles are apm_admin, apm_registrar, apm_clinician, apm_sensor, apm_researcher and "
+			"apm_auditor.");
 	return bit;
 }
 
@@ -221,10 +225,10 @@ read_roles(Walk *walk, const JsonbValue *value)
 	{
 		for (int i = 0; i < n; i++)
 		{
-			int step = apm_place_element(&walk->place, i);
+			int step = apm_json_place_element(&walk->place, i);
 
 			mask |= read_role(walk, &elements[i]);
-			apm_place_leave(&walk->place, step);
+			apm_json_place_leave(&walk->place, step);
 		}
 	}
 	apm_put_u16(walk->out, mask);
@@ -240,14 +244,14 @@ read_group(Walk *walk, const JsonbValue *value)
 	int n;
 
 	if (!apm_json_array(value, &elements, &n) || n < 1 || n > PG_UINT8_MAX)
-		apm_place_fault(&walk->place, "Here an array of conditions is wanted.", condition_hint);
+		apm_json_place_fault(&walk->place, "Here an array of conditions is wanted.", condition_hint);
 	apm_put_u8(walk->out, (uint8) n);
 	for (int i = 0; i < n; i++)
 	{
-		int step = apm_place_element(&walk->place, i);
+		int step = apm_json_place_element(&walk->place, i);
 
 		read_condition(walk, &elements[i]);
-		apm_place_leave(&walk->place, step);
+		apm_json_place_leave(&walk->place, step);
 	}
 }
 
@@ -287,14 +291,15 @@ check_condition(Walk *walk, size_t start)
 		case APM_OK:
 			return;
 		case APM_ERR_RANGE:
-			apm_place_fault(&walk->place, "The condition is larger than a predicate can be.",
-							psprintf("A predicate has at most %d bytes, %d nodes, %d levels and %d different "
-									 "counters; an array 16 conditions or 32 constants; a text 64 bytes.",
-									 APM_PREDICATE_MAX, APM_PREDICATE_NODES, APM_PREDICATE_DEPTH,
-									 APM_PREDICATE_COUNTERS));
+			apm_json_place_fault(
+				&walk->place, "The condition is larger than a predicate can be.",
+				psprintf("A predicate has at most %d bytes, %d nodes, %d levels and %d different "
+						 "counters; an array 16 conditions or 32 constants; a text 64 bytes.",
+						 APM_PREDICATE_MAX, APM_PREDICATE_NODES, APM_PREDICATE_DEPTH,
+						 APM_PREDICATE_COUNTERS));
 			break;
 		default:
-			apm_place_fault(
+			apm_json_place_fault(
 				&walk->place,
 				"The operands are not of one type that can be compared like this, or transactions "
 				"of this kind do not have them.",
@@ -312,18 +317,18 @@ read_condition(Walk *walk, const JsonbValue *value)
 	int step;
 
 	if (++walk->depth > APM_PREDICATE_DEPTH)
-		apm_place_fault(&walk->place, "Conditions are nested too deeply.",
-						psprintf("There can be %d levels.", APM_PREDICATE_DEPTH));
+		apm_json_place_fault(&walk->place, "Conditions are nested too deeply.",
+							 psprintf("There can be %d levels.", APM_PREDICATE_DEPTH));
 	if (!apm_json_object(value, &members) || members.n != 1)
-		apm_place_fault(&walk->place, "This is no condition.", condition_hint);
+		apm_json_place_fault(&walk->place, "This is no condition.", condition_hint);
 	operator= apm_operator_code(apm_json_text(&members.v[0].name));
 	if (operator== 0 || operator> APM_OP_ROLE)
-		apm_place_fault(&walk->place, "There is no such operator.", condition_hint);
-	step = apm_place_member(&walk->place, apm_field_name(&members.v[0]));
+		apm_json_place_fault(&walk->place, "There is no such operator.", condition_hint);
+	step = apm_json_place_member(&walk->place, apm_field_name(&members.v[0]));
 	apm_put_u8(walk->out, operator);
 	read_operands(walk, operator, & members.v[0].value);
 	check_condition(walk, start);
-	apm_place_leave(&walk->place, step);
+	apm_json_place_leave(&walk->place, step);
 	walk->depth--;
 }
 
@@ -335,6 +340,6 @@ apm_predicate_read(Jsonb *json, ApmKind kind, ApmBuf *out)
 
 	root.val.binary.data = &json->root;
 	root.val.binary.len = VARSIZE(json) - VARHDRSZ;
-	apm_place_start(&walk.place, "predicate");
+	apm_json_place_start(&walk.place, "predicate");
 	read_condition(&walk, &root);
 }

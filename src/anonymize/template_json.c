@@ -33,18 +33,18 @@ compare_codes(const void *a, const void *b)
 
 /* The codes, ascending. */
 static void
-read_codes(ApmPlace *place, const JsonbValue *value, ApmFieldSpec *spec)
+read_codes(ApmJsonPlace *place, const JsonbValue *value, ApmFieldSpec *spec)
 {
 	JsonbValue *elements;
 	int n;
 
 	if (!apm_json_array(value, &elements, &n) || n < 1 || n > APM_FIELD_CODES_MAX)
-		apm_place_fault(place, psprintf("Here an array of 1 to %d codes is wanted.", APM_FIELD_CODES_MAX),
-						field_hint);
+		apm_json_place_fault(
+			place, psprintf("Here an array of 1 to %d codes is wanted.", APM_FIELD_CODES_MAX), field_hint);
 	for (int i = 0; i < n; i++)
 	{
 		if (elements[i].type != jbvString)
-			apm_place_fault(place, "A code is a text.", field_hint);
+			apm_json_place_fault(place, "A code is a text.", field_hint);
 		spec->codes[i] = APM_SLICE(elements[i].val.string.val, elements[i].val.string.len);
 	}
 	spec->ncodes = (uint8) n;
@@ -52,7 +52,7 @@ read_codes(ApmPlace *place, const JsonbValue *value, ApmFieldSpec *spec)
 }
 
 static void
-read_type(ApmPlace *place, const ApmFields *members, ApmFieldSpec *spec)
+read_type(ApmJsonPlace *place, const ApmFields *members, ApmFieldSpec *spec)
 {
 	const ApmField *type = apm_fields_find(members, APM_SLICE("type", 4));
 	char *name = type != NULL ? apm_json_text(&type->value) : NULL;
@@ -63,12 +63,12 @@ read_type(ApmPlace *place, const ApmFields *members, ApmFieldSpec *spec)
 			spec->type = types[i].type;
 	}
 	if (spec->type == 0)
-		apm_place_fault(place, "The type of the field is not given.", field_hint);
+		apm_json_place_fault(place, "The type of the field is not given.", field_hint);
 }
 
 /* A member other than the type; false if a field of its type has none of that name. */
 static bool
-read_member(ApmPlace *place, const ApmField *member, ApmFieldSpec *spec)
+read_member(ApmJsonPlace *place, const ApmField *member, ApmFieldSpec *spec)
 {
 	ApmSlice name = apm_field_name(member);
 	bool integer = spec->type == APM_FIELD_INTEGER;
@@ -89,7 +89,7 @@ read_member(ApmPlace *place, const ApmField *member, ApmFieldSpec *spec)
 }
 
 static void
-read_spec(ApmPlace *place, const ApmField *field, ApmFieldSpec *spec)
+read_spec(ApmJsonPlace *place, const ApmField *field, ApmFieldSpec *spec)
 {
 	ApmFields members;
 	ApmBuf alone = {0};
@@ -99,19 +99,20 @@ read_spec(ApmPlace *place, const ApmField *field, ApmFieldSpec *spec)
 	spec->least = PG_INT64_MIN;
 	spec->most = PG_INT64_MAX;
 	if (!apm_json_object(&field->value, &members))
-		apm_place_fault(place, "This is no description of a field.", field_hint);
+		apm_json_place_fault(place, "This is no description of a field.", field_hint);
 	read_type(place, &members, spec);
 	for (int i = 0; i < members.n; i++)
 	{
-		int step = apm_place_member(place, apm_field_name(&members.v[i]));
+		int step = apm_json_place_member(place, apm_field_name(&members.v[i]));
 
 		if (!read_member(place, &members.v[i], spec))
-			apm_place_fault(place, "A field of this type has no such member, or it is not of the right type.",
-							field_hint);
-		apm_place_leave(place, step);
+			apm_json_place_fault(place,
+								 "A field of this type has no such member, or it is not of the right type.",
+								 field_hint);
+		apm_json_place_leave(place, step);
 	}
 	if (apm_specs_encode(spec, 1, &alone) != APM_OK)
-		apm_place_fault(
+		apm_json_place_fault(
 			place,
 			"The name is none of a public field, least is more than most, or codes are missing or no codes.",
 			psprintf(
@@ -132,19 +133,19 @@ apm_template_read(Jsonb *json, ApmBuf *out)
 {
 	ApmFieldSpec *specs;
 	ApmFields members;
-	ApmPlace place;
+	ApmJsonPlace place;
 
-	apm_place_start(&place, "template");
+	apm_json_place_start(&place, "template");
 	if (!apm_fields_of(json, &members) || members.n < 1 || members.n > APM_FIELDS_MAX)
-		apm_place_fault(&place, psprintf("Here an object of 1 to %d fields is wanted.", APM_FIELDS_MAX),
-						field_hint);
+		apm_json_place_fault(&place, psprintf("Here an object of 1 to %d fields is wanted.", APM_FIELDS_MAX),
+							 field_hint);
 	specs = palloc(sizeof(ApmFieldSpec) * members.n);
 	for (int i = 0; i < members.n; i++)
 	{
-		int step = apm_place_member(&place, apm_field_name(&members.v[i]));
+		int step = apm_json_place_member(&place, apm_field_name(&members.v[i]));
 
 		read_spec(&place, &members.v[i], &specs[i]);
-		apm_place_leave(&place, step);
+		apm_json_place_leave(&place, step);
 	}
 	qsort(specs, members.n, sizeof(ApmFieldSpec), compare_specs);
 	apm_check(apm_specs_encode(specs, members.n, out), "write a template");
