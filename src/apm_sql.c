@@ -77,18 +77,12 @@ apm_run_whole(ApmStatement *statement, const Datum *args, uint64 rows)
 }
 
 uint64
-apm_run_read(ApmStatement *statement, const Datum *args)
-{
-	return execute(statement, args, NULL, true, 0);
-}
-
-uint64
 apm_run_latest(ApmStatement *statement, const Datum *args)
 {
 	uint64 rows;
 
 	PushActiveSnapshot(GetLatestSnapshot());
-	rows = apm_run_read(statement, args);
+	rows = execute(statement, args, NULL, true, 0);
 	PopActiveSnapshot();
 	return rows;
 }

@@ -51,10 +51,7 @@ extern uint64 apm_run(ApmStatement *statement, const Datum *args);
 extern void apm_run_whole(ApmStatement *statement, const Datum *args, uint64 rows);
 extern uint64 apm_run_nulls(ApmStatement *statement, const Datum *args, const char *nulls, long limit);
 
-/* As apm_run, for a statement that only reads: sees what the active snapshot sees. */
-extern uint64 apm_run_read(ApmStatement *statement, const Datum *args);
-
-/* The same, but it sees what is committed now also where the transaction's snapshot is older. */
+/* As apm_run, for a statement that only reads: sees what is committed now also where the transaction's snapshot is older. */
 extern uint64 apm_run_latest(ApmStatement *statement, const Datum *args);
 
 /*

@@ -52,8 +52,9 @@ read_fields(JsonbContainer *container, ApmFields *out)
 	}
 }
 
-bool
-apm_fields_in(JsonbContainer *container, ApmFields *out)
+/* The members of a container that is an object's; false if it is none. */
+static bool
+fields_in(JsonbContainer *container, ApmFields *out)
 {
 	if (!JsonContainerIsObject(container))
 		return false;
@@ -64,13 +65,13 @@ apm_fields_in(JsonbContainer *container, ApmFields *out)
 bool
 apm_fields_of(Jsonb *value, ApmFields *out)
 {
-	return apm_fields_in(&value->root, out);
+	return fields_in(&value->root, out);
 }
 
 bool
 apm_json_object(const JsonbValue *value, ApmFields *out)
 {
-	return value->type == jbvBinary && apm_fields_in(value->val.binary.data, out);
+	return value->type == jbvBinary && fields_in(value->val.binary.data, out);
 }
 
 bool
@@ -112,7 +113,7 @@ apm_fields_member(const ApmFields *fields, const char *name, ApmFields *out)
 {
 	const ApmField *found = apm_fields_find(fields, APM_SLICE(name, strlen(name)));
 
-	if (found == NULL || found->value.type != jbvBinary || !apm_fields_in(found->value.val.binary.data, out))
+	if (found == NULL || found->value.type != jbvBinary || !fields_in(found->value.val.binary.data, out))
 		apm_raise(APM_ERR_OPEN, "read the profile");
 }
 

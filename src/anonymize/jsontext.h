@@ -30,8 +30,6 @@ typedef struct ApmFields
 
 /* The members of value; false if it is no object. */
 extern bool apm_fields_of(Jsonb *value, ApmFields *out);
-/* Those of a value inside another. */
-extern bool apm_fields_in(JsonbContainer *container, ApmFields *out);
 /* Those of a member that is an object; raises AP004 if there is none (a sealed profile always has it). */
 extern void apm_fields_member(const ApmFields *fields, const char *name, ApmFields *out);
 extern const ApmField *apm_fields_find(const ApmFields *fields, ApmSlice name);

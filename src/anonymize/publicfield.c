@@ -11,8 +11,13 @@
 #include "anonymize/publicfield.h"
 #include "apm_errors.h"
 
-bool
-apm_public_field_of(const ApmField *field, ApmPublicField *out)
+/*
+ * A member of an object as a public field: an integer, a boolean, or a text as a code; false for anything
+ * else.  Name and code point into the jsonb; whether they are within the bounds of core/field.h, and what a
+ * template asks for, is looked at by whoever takes it.
+ */
+static bool
+public_field_of(const ApmField *field, ApmPublicField *out)
 {
 	const JsonbValue *value = &field->value;
 
@@ -69,7 +74,7 @@ apm_public_fields_read(Jsonb *given, ApmBuf *out)
 						errmsg("there are more than %d public fields", APM_FIELDS_MAX)));
 	for (int i = 0; i < members.n; i++)
 	{
-		if (!apm_public_field_of(&members.v[i], &fields[i]))
+		if (!public_field_of(&members.v[i], &fields[i]))
 			field_fault();
 	}
 	qsort(fields, members.n, sizeof(ApmPublicField), compare_fields);
@@ -85,7 +90,7 @@ pick_one(const ApmFields *record, const ApmFieldSpec *spec, ApmPublicField *out)
 {
 	const ApmField *field = apm_fields_find(record, spec->name);
 
-	return field != NULL && apm_public_field_of(field, out) && apm_field_fits(out, spec);
+	return field != NULL && public_field_of(field, out) && apm_field_fits(out, spec);
 }
 
 /* The attributes that one template asks for, ascending by name as it has them; false if one must be there and is not. */

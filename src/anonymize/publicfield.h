@@ -12,13 +12,6 @@
 #include "core/field.h"
 
 /*
- * A member of an object as a public field: an integer, a boolean, or a text as a code; false for anything
- * else. Name and code point into the jsonb; whether they are within the bounds of core/field.h, and what a
- * template asks for, is looked at by whoever takes it.
- */
-extern bool apm_public_field_of(const ApmField *field, ApmPublicField *out);
-
-/*
  * Appends the encoding of what a caller gives as public fields; NULL and the empty object are none.  Raises
  * 22023 for what is no object of public fields, and 54000 for too many.
  */

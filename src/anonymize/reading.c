@@ -136,8 +136,9 @@ apm_reading_flags(const ApmReading *reading)
 	return apm_text_array(reading->flags, reading->nflags);
 }
 
-ApmPatient *
-apm_reading_patient(ApmSlice apid, const ApmGateQuestion *answer)
+/* The patient that the gate let through, with the profile that the answer names; in the current memory context. */
+static ApmPatient *
+open_patient(ApmSlice apid, const ApmGateQuestion *answer)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ApmPatient *patient;
@@ -156,7 +157,7 @@ apm_reading_ask(const ApmAsk *ask, ApmSlice apid)
 	ApmGateQuestion *answer = apm_gate_ask(ask, &apid, 1);
 
 	apm_gate_require(answer);
-	return apm_reading_patient(apid, answer);
+	return open_patient(apid, answer);
 }
 
 /* The patient of a question, opened unless he is the one who is open. */
@@ -169,7 +170,7 @@ patient_of(Reader *reader, int question)
 		return reader->patient;
 	MemoryContextReset(reader->patient_memory);
 	caller = MemoryContextSwitchTo(reader->patient_memory);
-	reader->patient = apm_reading_patient(reader->apids[question], &reader->answers[question]);
+	reader->patient = open_patient(reader->apids[question], &reader->answers[question]);
 	reader->patient_of = question;
 	MemoryContextSwitchTo(caller);
 	return reader->patient;

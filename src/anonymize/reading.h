@@ -40,10 +40,10 @@ extern Jsonb *apm_reading_record(const ApmReading *reading);
 /* Its flags as text[]. */
 extern Datum apm_reading_flags(const ApmReading *reading);
 
-/* The patient that the gate let through, with the profile that the answer names; in the current memory context. */
-extern ApmPatient *apm_reading_patient(ApmSlice apid, const ApmGateQuestion *answer);
-
-/* The same after asking for him.  Raises AP001 when the contract refuses. */
+/*
+ * Asks for a patient, and opens him with the profile that the answer names, in the current memory context.  Raises AP001
+ * when the contract refuses.
+ */
 extern ApmPatient *apm_reading_ask(const ApmAsk *ask, ApmSlice apid);
 
 /* Opens a primary transaction of this patient, checked by the caller; place and question are his to fill in. */

@@ -20,8 +20,8 @@
 #define FINAL_TAG 'F'
 #define FINAL_VERSION 1
 
-void
-apm_final_encode(const ApmDigest *block, uint64 height, const ApmEntry *entries, size_t n, ApmBuf *out)
+static void
+encode(const ApmDigest *block, uint64 height, const ApmEntry *entries, size_t n, ApmBuf *out)
 {
 	apm_put_u8(out, FINAL_TAG);
 	apm_put_u8(out, FINAL_VERSION);
@@ -58,7 +58,7 @@ apm_final_put(const ApmNewBlock *block)
 	ApmBuf sealed = {0};
 	Datum args[3];
 
-	apm_final_encode(&block->hash, block->header.height, block->entries, block->n, &plain);
+	encode(&block->hash, block->header.height, block->entries, block->n, &plain);
 	apm_check(apm_buf_status(&plain), "encode the final transactions of a block");
 	apm_check(apm_sealer_seal(apm_key_sealer(false, true, false), APM_SLICE(plain.data, plain.len),
 							  apm_now_us(), &sealed),
