@@ -18,6 +18,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "anonymize/contractcache.h"
 #include "anonymize/gate.h"
 #include "anonymize/publicfield.h"
 #include "anonymize/result.h"
@@ -79,7 +80,7 @@ put_row(const ApmResult *result, const ApmContractState *contract, const ApmQuer
 	nulls[7] = query->scope != APM_SCOPE_EXPORT;
 	values[7] = nulls[7] ? (Datum) 0 : study_datum(query->basis);
 	values[8] = BoolGetDatum(row->rule == APM_RULE_NONE);
-	values[9] = text_or_null(row->rule_name, &nulls[9]);
+	values[9] = text_or_null(apm_contract_rule_name(contract, row->rule), &nulls[9]);
 	values[10] = Int64GetDatum((int64) row->height);
 	values[11] = Int32GetDatum((int32) row->position);
 	values[12] = hex_datum(row->leaf.bytes, APM_DIGEST_LEN);
@@ -92,15 +93,16 @@ static void
 put_history(const ApmResult *result, ApmSlice apid, uint64 height)
 {
 	ApmSection section;
-	ApmContractState *contract;
+	const ApmContractState *contract;
 	ApmQueryRow *rows;
 	MemoryContext one;
 	MemoryContext whole;
+	uint64 serial;
 	int n;
 
 	apm_section_begin(&section);
-	contract = apm_chain_contract(CurrentMemoryContext);
 	n = apm_ledger_queries(apid, height, &rows);
+	contract = apm_contract_now(&serial);
 	one = AllocSetContextCreate(CurrentMemoryContext, "apm history row", ALLOCSET_DEFAULT_SIZES);
 	whole = MemoryContextSwitchTo(one);
 	for (int i = 0; i < n; i++)

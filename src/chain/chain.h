@@ -31,7 +31,7 @@ extern void apm_pool_put(const ApmUuid *tids, const ApmSlice *pts, int n);
 
 /*
  * Takes up to max_blocks FT envelopes from the queue, in order.  The chain room writes them, sealed for
- * PK_NS; the network server opens them.  Text of an opened FT: ApmFinalEntry list (apm_final_encode).
+ * PK_NS; the network server opens them (apm_final_decode).
  */
 typedef struct ApmFinalBlock
 {
@@ -48,8 +48,6 @@ extern void apm_final_done(const int64 *ids, int n); /* delete them */
  * FT, opened: what became of each transaction of one block.  Canonical: u8 tag 'F', u8 version 1,
  * block hash, u64 height, entries as apm_entries_encode.
  */
-extern void apm_final_encode(const ApmDigest *block, uint64 height, const ApmEntry *entries, size_t n,
-							 ApmBuf *out);
 extern ApmStatus apm_final_decode(ApmSlice in, ApmDigest *block, uint64 *height, ApmEntry **entries,
 								  size_t *n);
 
@@ -66,14 +64,11 @@ extern void apm_ledger_bodies(const ApmUuid *tids, int n, ApmBody *out);
 /* What the chain says of a patient as of block height; false when unknown. */
 extern bool apm_ledger_patient(ApmSlice apid, uint64 height, ApmPatientState *out);
 
-/* A patient's current records as of block height, in the order of the chain. palloc'd. */
+/* Where a record is, for whoever is to find it and check it. */
 typedef struct ApmPlace
 {
 	ApmUuid rid;
-	ApmUuid tid;
 	ApmDigest leaf;
-	uint64 height;
-	uint32 position;
 	bool superseded;
 	ApmUuid superseded_by;
 } ApmPlace;
@@ -85,7 +80,10 @@ typedef struct ApmMatch
 	ApmSlice apid;
 } ApmMatch;
 
-/* With all, those that others supersede as well. */
+/*
+ * A patient's current records as of block height, with all those that others supersede as well, in the order of the
+ * chain; palloc'd.
+ */
 extern int apm_ledger_records(ApmSlice apid, uint64 height, bool all, ApmPlace **out);
 
 /*
@@ -111,10 +109,8 @@ typedef struct ApmQueryRow
 	uint64 height;
 	uint32 position;
 	uint16 rule; /* 0: allowed */
-	const char *rule_name;
 	ApmDigest leaf;
 	ApmDigest block;
-	uint64 block_time_us;
 	bool reviewed;	   /* of an emergency */
 	ApmTransaction tx; /* checked against its leaf */
 } ApmQueryRow;
@@ -129,7 +125,7 @@ extern int apm_ledger_queries(ApmSlice apid, uint64 height, ApmQueryRow **out);
 extern bool apm_ledger_query(const ApmUuid *tid, ApmQueryRow *out);
 /* Emergencies that the contract allowed and nobody has reviewed, likewise. */
 extern int apm_ledger_unreviewed(ApmQueryRow **out);
-/* Which of n aPids are registered, in the ledger or by a transaction in the pool's current work? */
+/* Which of n aPids are registered in the ledger? */
 extern void apm_ledger_known_patients(const ApmSlice *apids, int n, bool *known);
 
 #endif /* APM_CHAIN_H */

@@ -73,28 +73,18 @@ read_row(uint64 row, ApmQueryRow *out)
 	apm_check(apm_header_hash(encoded.data, &hash), "hash a block");
 	if (memcmp(&hash, &out->block, sizeof(hash)) != 0)
 		fault();
-	out->block_time_us = header.time_us;
 	open_body(apm_row_bytea(row, 8), apm_row_bytea(row, 9), out);
 	out->reviewed = apm_row_bool(row, 10);
 }
 
-/* So many rows of SPI_tuptable; those that were refused get their rule's name. */
+/* So many rows of SPI_tuptable. */
 static ApmQueryRow *
 read_rows(uint64 rows)
 {
 	ApmQueryRow *queries = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(ApmQueryRow) * Max(rows, 1));
-	ApmContractState *contract = NULL;
 
 	for (uint64 row = 0; row < rows; row++)
 		read_row(row, &queries[row]);
-	for (uint64 row = 0; row < rows; row++)
-	{
-		if (queries[row].rule == APM_RULE_NONE)
-			continue;
-		if (contract == NULL)
-			contract = apm_chain_contract(CurrentMemoryContext);
-		queries[row].rule_name = apm_contract_rule_name(contract, queries[row].rule);
-	}
 	return queries;
 }
 

@@ -105,26 +105,23 @@ apm_ledger_patient(ApmSlice apid, uint64 height, ApmPatientState *out)
 	return true;
 }
 
-/* Columns from column on: rid, tid, leaf, height, position, superseded_by. */
+/* Columns from column on: rid, leaf, superseded_by. */
 static void
 read_place(uint64 row, int column, ApmPlace *out)
 {
 	memset(out, 0, sizeof(*out));
 	apm_row_uuid(row, column, &out->rid);
-	apm_row_uuid(row, column + 1, &out->tid);
-	apm_row_digest(row, column + 2, &out->leaf);
-	out->height = (uint64) apm_row_int8(row, column + 3);
-	out->position = (uint32) apm_row_int4(row, column + 4);
-	out->superseded = !apm_row_null(row, column + 5);
+	apm_row_digest(row, column + 1, &out->leaf);
+	out->superseded = !apm_row_null(row, column + 2);
 	if (out->superseded)
-		apm_row_uuid(row, column + 5, &out->superseded_by);
+		apm_row_uuid(row, column + 2, &out->superseded_by);
 }
 
 int
 apm_ledger_records(ApmSlice apid, uint64 height, bool all, ApmPlace **out)
 {
 	static ApmStatement get = {
-		.sql = "SELECT r.rid, r.tid, r.leaf, r.height, r.position, s.rid FROM ONLY apm.ledger_record AS r"
+		.sql = "SELECT r.rid, r.leaf, s.rid FROM ONLY apm.ledger_record AS r"
 			   " LEFT JOIN ONLY apm.ledger_record AS s ON s.rid = r.superseded_by AND s.height <= $2"
 			   " WHERE r.apid = $1 AND r.height <= $2 AND ($3 OR s.rid IS NULL)"
 			   " ORDER BY r.height, r.position",
@@ -169,7 +166,7 @@ apm_ledger_matches(const ApmTokens *tokens, uint64 height, int limit, ApmMatch *
 			"WITH rarest (token) AS MATERIALIZED (SELECT u.token FROM pg_catalog.unnest($1) AS u (token)"
 			" ORDER BY (SELECT pg_catalog.count(*) FROM (SELECT FROM ONLY apm.ledger_token AS c"
 			" WHERE c.token = u.token LIMIT 1000) AS few) LIMIT 1)"
-			" SELECT r.apid, r.rid, r.tid, r.leaf, r.height, r.position, NULL::pg_catalog.uuid FROM rarest AS t"
+			" SELECT r.apid, r.rid, r.leaf, NULL::pg_catalog.uuid FROM rarest AS t"
 			" JOIN ONLY apm.ledger_token AS l ON l.token = t.token JOIN ONLY apm.ledger_record AS r ON r.rid = l.rid"
 			" WHERE r.height <= $2 AND NOT EXISTS ("
 			"SELECT FROM ONLY apm.ledger_record AS s WHERE s.rid = r.superseded_by AND s.height <= $2)"

@@ -78,10 +78,7 @@ drop_rows(void)
 static void
 find_matches(const ApmAsked *asked, ApmGateQuestion *answer)
 {
-	const int limit = APM_GATE_MATCHES + 1;
-
-	answer->nmatches =
-		Min(apm_ledger_matches(&asked->tokens, answer->height, limit, &answer->matches), limit);
+	answer->nmatches = apm_ledger_matches(&asked->tokens, answer->height, APM_GATE_MATCHES, &answer->matches);
 	drop_rows();
 }
 
@@ -141,10 +138,10 @@ goes_on(ApmAsked *asked)
 }
 
 void
-apm_gate_prepare(const ApmEntry *entry, uint64 height, uint32 position)
+apm_gate_prepare(const ApmEntry *entry, uint64 height)
 {
 	ApmAsked *asked = apm_waiting_find(&entry->tid);
-	ApmGateQuestion answer = {.tid = entry->tid, .height = height, .position = position, .rule = entry->rule};
+	ApmGateQuestion answer = {.tid = entry->tid, .height = height, .rule = entry->rule};
 	MemoryContext one;
 	MemoryContext old;
 

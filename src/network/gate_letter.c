@@ -12,7 +12,7 @@
 #include "apm_sql.h"
 #include "network/gate_letter.h"
 
-#define PLACE_LEN (3 * APM_UUID_LEN + APM_DIGEST_LEN + 8 + 4 + 1)
+#define PLACE_LEN (2 * APM_UUID_LEN + APM_DIGEST_LEN + 1)
 #define MATCH_LEN_MIN (PLACE_LEN + 4)
 #define RULE_NAME_MAX 255
 
@@ -78,10 +78,7 @@ static void
 put_place(ApmBuf *out, const ApmPlace *place)
 {
 	apm_put_raw(out, place->rid.bytes, APM_UUID_LEN);
-	apm_put_raw(out, place->tid.bytes, APM_UUID_LEN);
 	apm_put_raw(out, place->leaf.bytes, APM_DIGEST_LEN);
-	apm_put_u64(out, place->height);
-	apm_put_u32(out, place->position);
 	apm_put_u8(out, place->superseded);
 	apm_put_raw(out, place->superseded_by.bytes, APM_UUID_LEN);
 }
@@ -90,10 +87,7 @@ static void
 get_place(ApmReader *r, ApmPlace *out)
 {
 	apm_get_raw(r, out->rid.bytes, APM_UUID_LEN);
-	apm_get_raw(r, out->tid.bytes, APM_UUID_LEN);
 	apm_get_raw(r, out->leaf.bytes, APM_DIGEST_LEN);
-	out->height = apm_get_u64(r);
-	out->position = apm_get_u32(r);
 	out->superseded = apm_get_u8(r) != 0;
 	apm_get_raw(r, out->superseded_by.bytes, APM_UUID_LEN);
 }
@@ -107,7 +101,6 @@ apm_gate_put_answer(ApmBuf *out, const ApmGateQuestion *question)
 	apm_put_u16(out, question->rule);
 	apm_put_raw(out, question->tid.bytes, APM_UUID_LEN);
 	apm_put_u64(out, question->height);
-	apm_put_u32(out, question->position);
 	put_patient(out, &question->patient);
 	apm_put_u32(out, (uint32) question->nrecords);
 	for (int i = 0; i < question->nrecords; i++)
@@ -140,7 +133,6 @@ get_answer(ApmReader *r, ApmGateQuestion *out)
 	out->rule = apm_get_u16(r);
 	apm_get_raw(r, out->tid.bytes, APM_UUID_LEN);
 	out->height = apm_get_u64(r);
-	out->position = apm_get_u32(r);
 	get_patient(r, &out->patient);
 
 	out->nrecords = get_count(r, PLACE_LEN);

@@ -42,9 +42,8 @@ typedef struct ApmGateQuestion
 	ApmGateList list;
 	const char *rule_name; /* out, from here on: palloc'd; NULL: allowed */
 	uint16 rule;
-	ApmUuid tid; /* of the transaction, and its place */
-	uint64 height;
-	uint32 position;
+	ApmUuid tid;   /* of the transaction */
+	uint64 height; /* of its block: answers are as of that */
 	ApmPatientState patient;
 	int nrecords;
 	ApmPlace *records;

@@ -49,7 +49,7 @@ extern void apm_queue_release_waiting(void);
  * does, in the transaction that handles its FT; send is called when that is committed, discard before it is begun.
  */
 extern void apm_gate_discard(void);
-extern void apm_gate_prepare(const ApmEntry *entry, uint64 height, uint32 position);
+extern void apm_gate_prepare(const ApmEntry *entry, uint64 height);
 extern void apm_gate_send(void);
 
 /* The earlier of two answers of turns. */

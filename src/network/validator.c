@@ -212,7 +212,7 @@ handle(const ApmFinal *final)
 		const ApmEntry *entry = &final->entries[i];
 
 		if (entry->kind == APM_KIND_QUERY || entry->kind == APM_KIND_EXPORT)
-			apm_gate_prepare(entry, final->height, (uint32) i);
+			apm_gate_prepare(entry, final->height);
 	}
 }
 
