@@ -20,6 +20,7 @@
 #include "utils/uuid.h"
 
 #include "anonymize/consent.h"
+#include "anonymize/contractcache.h"
 #include "anonymize/gate.h"
 #include "anonymize/groups.h"
 #include "anonymize/publicfield.h"
@@ -266,16 +267,17 @@ apm_review_break_glass(PG_FUNCTION_ARGS)
 Datum
 apm_break_glass_unreviewed(PG_FUNCTION_ARGS)
 {
-	ApmContractState *contract;
+	const ApmContractState *contract;
 	ApmSection section;
 	ApmQueryRow *rows;
 	ApmResult result;
+	uint64 serial;
 	int n;
 
 	apm_result_start(fcinfo, &result);
 	apm_section_begin(&section);
-	contract = apm_chain_contract(CurrentMemoryContext);
 	n = apm_ledger_unreviewed(&rows);
+	contract = apm_contract_now(&serial);
 	for (int i = 0; i < n; i++)
 	{
 		const char *reason = apm_contract_reason_name(contract, rows[i].tx.u.query.reason);

@@ -14,6 +14,7 @@
 
 #include "lib/stringinfo.h"
 
+#include "anonymize/contractcache.h"
 #include "anonymize/gate.h"
 #include "anonymize/groups.h"
 #include "apm_errors.h"
@@ -38,42 +39,38 @@ list_names(const ApmContractState *contract, ApmItemType type)
 	return names.data;
 }
 
-uint16
-apm_gate_purpose(const char *name)
+/* The code of a name on one of the chain's lists; what the list has is told as "purpose" or "reason". */
+static uint16
+code_of(const char *name, ApmItemType type, uint16_t (*find)(const ApmContractState *s, const char *name),
+		const char *what)
 {
-	ApmContractState *contract;
+	const ApmContractState *contract;
 	ApmSection section;
+	uint64 serial;
 	uint16 code;
 
 	if (name == NULL)
 		return 0;
 	apm_section_begin(&section);
-	contract = apm_chain_contract(CurrentMemoryContext);
-	code = apm_contract_purpose_code(contract, name);
+	contract = apm_contract_now(&serial);
+	code = find(contract, name);
 	if (code == 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("no such purpose"),
-						errhint("Purposes on the chain are: %s.", list_names(contract, APM_ITEM_PURPOSE))));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("no such %s", what),
+						errhint("The chain's list has: %s.", list_names(contract, type))));
 	apm_section_end(&section);
 	return code;
 }
 
 uint16
+apm_gate_purpose(const char *name)
+{
+	return code_of(name, APM_ITEM_PURPOSE, apm_contract_purpose_code, "purpose");
+}
+
+uint16
 apm_gate_reason(const char *name)
 {
-	ApmContractState *contract;
-	ApmSection section;
-	uint16 code;
-
-	if (name == NULL)
-		return 0;
-	apm_section_begin(&section);
-	contract = apm_chain_contract(CurrentMemoryContext);
-	code = apm_contract_reason_code(contract, name);
-	if (code == 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("no such reason"),
-						errhint("Reasons on the chain are: %s.", list_names(contract, APM_ITEM_REASON))));
-	apm_section_end(&section);
-	return code;
+	return code_of(name, APM_ITEM_REASON, apm_contract_reason_code, "reason");
 }
 
 /* The aPids that the registered ones of n indexes have; the others stay as they are.  In a section. */
@@ -210,6 +207,13 @@ apm_gate_ask(const ApmAsk *ask, const ApmSlice *apids, int n)
 
 	pass(&who, questions, n);
 	return questions;
+}
+
+bool
+apm_gate_concerns_patient(const ApmGateQuestion *answer)
+{
+	return answer->rule == APM_RULE_PATIENT || answer->rule == APM_RULE_ERASED ||
+		   answer->rule == APM_RULE_HOME || answer->rule == APM_RULE_CONSENT || answer->rule >= APM_SITE_RULE;
 }
 
 ApmGateQuestion *

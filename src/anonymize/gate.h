@@ -48,7 +48,14 @@ extern ApmSlice *apm_gate_apids(const ApmSlice *pids, int n);
  */
 extern ApmGateQuestion *apm_gate_ask(const ApmAsk *ask, const ApmSlice *apids, int n);
 
-/* The same for the transaction of a dataset, whose patients have been asked for before. */
+/*
+ * Is it the patient whom the rule that refused lets nobody read, and not the statement that it refuses?  A site rule
+ * may look at either, and to say that it refused would say that somebody was found.  Whoever leaves patients out without
+ * a word leaves out these only, and raises for any other refusal: what is left would look like the whole.
+ */
+extern bool apm_gate_concerns_patient(const ApmGateQuestion *answer);
+
+/* Asks for the transaction of a dataset, whose patients have been asked for before. */
 extern ApmGateQuestion *apm_gate_ask_export(const ApmExportFields *dataset);
 
 #endif /* APM_ANONYMIZE_GATE_H */

@@ -24,6 +24,7 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+#include "anonymize/contractcache.h"
 #include "anonymize/publicfield.h"
 #include "anonymize/recordset.h"
 #include "anonymize/search.h"
@@ -240,14 +241,13 @@ apm_search_run(Jsonb *filter, uint16 purpose, ApmSlice fields, ApmSearchResult *
 static void
 check_cap(int npatients)
 {
-	MemoryContext memory = AllocSetContextCreate(CurrentMemoryContext, "apm contract", ALLOCSET_SMALL_SIZES);
 	ApmSection section;
+	uint64 serial;
 	uint64 cap;
 
 	apm_section_begin(&section);
-	cap = apm_contract_policy(apm_chain_contract(memory), APM_POLICY_FETCH_CAP);
+	cap = apm_contract_policy(apm_contract_now(&serial), APM_POLICY_FETCH_CAP);
 	apm_section_end(&section);
-	MemoryContextDelete(memory);
 	if (cap == 0 || cap > APM_GATE_QUESTIONS)
 		cap = APM_GATE_QUESTIONS;
 	if ((uint64) npatients > cap)
@@ -270,20 +270,8 @@ apm_search_nobody(const ApmUuid *tid)
 }
 
 /*
- * Is it the patient whom this rule lets nobody read, and not the statement that it refuses?  A site rule may look
- * at either, and to say that it refused would say that somebody was found.
- */
-static bool
-concerns_patient(uint16 rule)
-{
-	return rule == APM_RULE_PATIENT || rule == APM_RULE_ERASED || rule == APM_RULE_HOME ||
-		   rule == APM_RULE_CONSENT || rule >= APM_SITE_RULE;
-}
-
-/*
  * Asks for the patients that a search found; those that the contract allows are in *answers with the records that
- * were found, and in *apids.  Returns how many.  Raises AP001 if it refuses anybody for another reason than himself:
- * what is left would look like the whole.
+ * were found, and in *apids.  Returns how many.  Raises AP001 if it refuses anybody for another reason than himself.
  */
 static int
 ask_for_patients(const ApmSearchResult *found, uint16 purpose, ApmSlice fields, ApmGateQuestion **answers,
@@ -304,7 +292,7 @@ ask_for_patients(const ApmSearchResult *found, uint16 purpose, ApmSlice fields, 
 	*answers = apm_gate_ask(&ask, *apids, n);
 	for (int i = 0; i < found->npatients; i++)
 	{
-		if ((*answers)[i].rule_name != NULL && concerns_patient((*answers)[i].rule))
+		if (apm_gate_concerns_patient(&(*answers)[i]))
 			continue;
 		apm_gate_require(&(*answers)[i]);
 		(*answers)[allowed] = (*answers)[i];

@@ -3,8 +3,8 @@
  *	  Making a release of a study: from the order to a dataset whose digest is on the chain.
  *
  * Every patient of this hospital is asked for, or, with a selection, every patient who has a
- * record in it; a selection is itself a search on the ledger.  Who has been refused is left
- * out without a word.  The lines stay here until the export transaction, which names their
+ * record in it; a selection is itself a search on the ledger.  Whom the contract lets nobody read is
+ * left out without a word; any other refusal ends the export.  The lines stay here until the export transaction, which names their
  * number and digest, is final.
  *
  * Two exports of one study at once want the same number; the contract lets one have it, and the
@@ -114,7 +114,7 @@ fill(const ApmReading *reading, void *closure)
 	apm_dataset_add(filling->set, filling->apids[reading->question], reading->tx->time_us, reading->own);
 }
 
-/* Asks for these patients and adds the records of those whom the contract allows. */
+/* Asks for these patients and adds the records of those whom the contract allows; AP001 if it refuses the export itself. */
 static void
 export_patients(const ApmOrder *order, const Selection *selection, int first, int n, ApmDataset *set)
 {
@@ -133,8 +133,9 @@ export_patients(const ApmOrder *order, const Selection *selection, int first, in
 	answers = apm_gate_ask(&ask, &selection->apids[first], n);
 	for (int i = 0; i < n; i++)
 	{
-		if (answers[i].rule != APM_RULE_NONE)
+		if (apm_gate_concerns_patient(&answers[i]))
 			continue;
+		apm_gate_require(&answers[i]);
 		keep_selected(selection, &answers[i]);
 		allowed[count] = selection->apids[first + i];
 		answers[count++] = answers[i];
