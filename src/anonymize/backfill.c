@@ -444,7 +444,10 @@ run(Backfill *backfill)
 		if (error == NULL)
 			backfill->rows = Min(2 * backfill->rows, backfill->wanted);
 		else
+		{
+			backfill->finished = false; /* nothing of the step is left, whatever it had come to */
 			handle(backfill, error);
+		}
 	}
 	if (backfill->refused > 0)
 		ereport(WARNING,
