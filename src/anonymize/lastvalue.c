@@ -6,8 +6,8 @@
  * them.  What rules compare with is therefore kept beside the profile: a few values, sealed under the
  * patient's key, so that they die with it.  Two sessions that submit for one patient must see each other's
  * values, so the row is locked until the end of the transaction.  Each patient has one from his registration
- * on, empty at first, so that there is always something to lock.  Rows are locked in the order of the aPids,
- * so that two statements about the same patients wait for each other and not in a circle.
+ * on, empty at first, so that there is always something to lock.  A batch's rows are locked in the order of the aPids,
+ * so that two batches about the same patients wait for each other and not in a circle.
  *
  * Sealed is: u8 'V', u8 version, u16 count, and for each value: attribute, u64 time, Rid, value.
  */

@@ -140,7 +140,7 @@ claim(Batch *batch, int64 *oldest)
 	/* the limits are constants: with a parameter the planner guesses, and may sort the whole table */
 	static ApmStatement many = {
 		"SELECT id, rid, index_key, sealed FROM ONLY apm.waiting WHERE reason = 'new' AND index_key <> ALL ($1)"
-		" ORDER BY id LIMIT 1000",
+		" ORDER BY id LIMIT " CppAsString2(BATCH_ROWS),
 		1,
 		{BYTEAARRAYOID},
 		NULL,
@@ -487,6 +487,8 @@ turn(void)
 	}
 	PG_CATCH();
 	{
+		if (*oldest == 0) /* none was read that could be put aside */
+			PG_RE_THROW();
 		sqlstate = apm_turn_blame(context, blames_row);
 	}
 	PG_END_TRY();
