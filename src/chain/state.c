@@ -20,6 +20,32 @@
 #include "chain/ledger.h"
 #include "core/digest.h"
 
+/* Runs a statement and enters each row of SPI_tuptable that it found, in the state's memory. */
+static void
+load(ApmContractState *state, MemoryContext context, ApmStatement *statement, const Datum *args,
+	 void (*enter)(ApmContractState *state, uint64 row))
+{
+	uint64 rows = apm_run(statement, args);
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	for (uint64 row = 0; row < rows; row++)
+		enter(state, row);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+enter_member(ApmContractState *state, uint64 row)
+{
+	ApmSlice spki = apm_row_bytea(row, 2);
+
+	if (spki.len != APM_SPKI_LEN)
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored member key has the wrong length")));
+	if (apm_row_int2(row, 1) == APM_MEMBER_NODE)
+		apm_check(apm_contract_load_node(state, spki.data), "load a node of the chain");
+	else
+		apm_check(apm_contract_load_origin(state, spki.data), "load an origin of the chain");
+}
+
 static void
 load_members(ApmContractState *state, MemoryContext context, uint64 height)
 {
@@ -29,22 +55,23 @@ load_members(ApmContractState *state, MemoryContext context, uint64 height)
 		.types = {INT8OID},
 	};
 	Datum args[] = {Int64GetDatum((int64) height)};
-	uint64 rows = apm_run(&get, args);
-	MemoryContext old = MemoryContextSwitchTo(context);
 
-	for (uint64 row = 0; row < rows; row++)
-	{
-		ApmSlice spki = apm_row_bytea(row, 2);
+	load(state, context, &get, args, enter_member);
+}
 
-		if (spki.len != APM_SPKI_LEN)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored member key has the wrong length")));
-		if (apm_row_int2(row, 1) == APM_MEMBER_NODE)
-			apm_check(apm_contract_load_node(state, spki.data), "load a node of the chain");
-		else
-			apm_check(apm_contract_load_origin(state, spki.data), "load an origin of the chain");
-	}
-	MemoryContextSwitchTo(old);
+static void
+enter_item(ApmContractState *state, uint64 row)
+{
+	ApmReader reader;
+	ApmItem item;
+
+	apm_reader_init(&reader, apm_row_bytea(row, 1));
+	apm_item_get(&reader, &item);
+	if (!apm_reader_done(&reader))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored item of the contract cannot be read")));
+	apm_check(apm_contract_load_item(state, &item, (uint64) apm_row_int8(row, 2)),
+			  "load an item of the contract");
 }
 
 void
@@ -57,23 +84,8 @@ apm_state_load_items(ApmContractState *state, MemoryContext context, uint64 from
 		.types = {INT8OID, INT8OID},
 	};
 	Datum args[] = {Int64GetDatum((int64) from), Int64GetDatum((int64) before)};
-	uint64 rows = apm_run(&get, args);
-	MemoryContext old = MemoryContextSwitchTo(context);
 
-	for (uint64 row = 0; row < rows; row++)
-	{
-		ApmReader reader;
-		ApmItem item;
-
-		apm_reader_init(&reader, apm_row_bytea(row, 1));
-		apm_item_get(&reader, &item);
-		if (!apm_reader_done(&reader))
-			ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
-							errmsg("a stored item of the contract cannot be read")));
-		apm_check(apm_contract_load_item(state, &item, (uint64) apm_row_int8(row, 2)),
-				  "load an item of the contract");
-	}
-	MemoryContextSwitchTo(old);
+	load(state, context, &get, args, enter_item);
 }
 
 static void
@@ -107,6 +119,15 @@ apm_state_new(MemoryContext context, const ApmDigest *chain, uint64 height)
 	return state;
 }
 
+static void
+enter_tid(ApmContractState *state, uint64 row)
+{
+	ApmUuid tid;
+
+	apm_row_uuid(row, 1, &tid);
+	apm_check(apm_contract_load_tid(state, &tid), "load a transaction id");
+}
+
 /* Only a valid transaction uses its Tid up: so says apm_contract_apply(), too. */
 static void
 load_tids(ApmContractState *state, MemoryContext context, const ApmUuid *tids, int n, uint64 height)
@@ -118,17 +139,20 @@ load_tids(ApmContractState *state, MemoryContext context, const ApmUuid *tids, i
 		.types = {UUIDARRAYOID, INT8OID},
 	};
 	Datum args[] = {apm_uuid_array(tids, n), Int64GetDatum((int64) height)};
-	uint64 rows = apm_run(&get, args);
-	MemoryContext old = MemoryContextSwitchTo(context);
 
-	for (uint64 row = 0; row < rows; row++)
-	{
-		ApmUuid tid;
+	load(state, context, &get, args, enter_tid);
+}
 
-		apm_row_uuid(row, 1, &tid);
-		apm_check(apm_contract_load_tid(state, &tid), "load a transaction id");
-	}
-	MemoryContextSwitchTo(old);
+static void
+enter_patient(ApmContractState *state, uint64 row)
+{
+	ApmPatientState patient = {.known = true};
+
+	apm_row_digest(row, 2, &patient.origin);
+	patient.version = (uint32) apm_row_int4(row, 3);
+	apm_row_digest(row, 4, &patient.profile);
+	patient.erased = apm_row_bool(row, 5);
+	apm_check(apm_contract_load_patient(state, apm_row_text(row, 1), &patient), "load a patient");
 }
 
 static void
@@ -142,20 +166,21 @@ load_patients(ApmContractState *state, MemoryContext context, const ApmSlice *ap
 		.types = {TEXTARRAYOID, INT8OID},
 	};
 	Datum args[] = {apm_text_array(apids, n), Int64GetDatum((int64) height)};
-	uint64 rows = apm_run(&get, args);
-	MemoryContext old = MemoryContextSwitchTo(context);
 
-	for (uint64 row = 0; row < rows; row++)
-	{
-		ApmPatientState patient = {.known = true};
+	load(state, context, &get, args, enter_patient);
+}
 
-		apm_row_digest(row, 2, &patient.origin);
-		patient.version = (uint32) apm_row_int4(row, 3);
-		apm_row_digest(row, 4, &patient.profile);
-		patient.erased = apm_row_bool(row, 5);
-		apm_check(apm_contract_load_patient(state, apm_row_text(row, 1), &patient), "load a patient");
-	}
-	MemoryContextSwitchTo(old);
+static void
+enter_record(ApmContractState *state, uint64 row)
+{
+	ApmRecordState record = {.known = true};
+	ApmSlice apid = apm_row_text(row, 2);
+	ApmUuid rid;
+
+	apm_row_uuid(row, 1, &rid);
+	record.superseded = apm_row_bool(row, 3);
+	apm_check(apm_sha256(apid.data, apid.len, &record.patient), "load a record");
+	apm_check(apm_contract_load_record(state, &rid, &record), "load a record");
 }
 
 static void
@@ -169,21 +194,25 @@ load_records(ApmContractState *state, MemoryContext context, const ApmUuid *rids
 		.types = {UUIDARRAYOID, INT8OID},
 	};
 	Datum args[] = {apm_uuid_array(rids, n), Int64GetDatum((int64) height)};
-	uint64 rows = apm_run(&get, args);
-	MemoryContext old = MemoryContextSwitchTo(context);
 
-	for (uint64 row = 0; row < rows; row++)
-	{
-		ApmRecordState record = {.known = true};
-		ApmSlice apid = apm_row_text(row, 2);
-		ApmUuid rid;
+	load(state, context, &get, args, enter_record);
+}
 
-		apm_row_uuid(row, 1, &rid);
-		record.superseded = apm_row_bool(row, 3);
-		apm_check(apm_sha256(apid.data, apid.len, &record.patient), "load a record");
-		apm_check(apm_contract_load_record(state, &rid, &record), "load a record");
-	}
-	MemoryContextSwitchTo(old);
+static void
+enter_consent(ApmContractState *state, uint64 row)
+{
+	ApmSlice grantee = apm_row_bytea(row, 2);
+	ApmConsentState consent = {
+		.granted = apm_row_int2(row, 4) == APM_CONSENT_GRANT,
+		.until_us = (uint64) apm_row_int8(row, 5),
+		.order = apm_order((uint64) apm_row_int8(row, 6), (uint32) apm_row_int4(row, 7)),
+	};
+
+	if (grantee.len != APM_STAFF_LEN)
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored grantee has the wrong length")));
+	apm_check(apm_contract_load_consent(state, apm_row_text(row, 1), grantee.data,
+										(uint16) apm_row_int2(row, 3), &consent),
+			  "load a consent");
 }
 
 /*
@@ -205,26 +234,8 @@ load_consents(ApmContractState *state, MemoryContext context, const ApmSlice *ap
 		.types = {TEXTARRAYOID, INT8OID},
 	};
 	Datum args[] = {apm_text_array(apids, n), Int64GetDatum((int64) height)};
-	uint64 rows = apm_run(&get, args);
-	MemoryContext old = MemoryContextSwitchTo(context);
 
-	for (uint64 row = 0; row < rows; row++)
-	{
-		ApmSlice grantee = apm_row_bytea(row, 2);
-		ApmConsentState consent = {
-			.granted = apm_row_int2(row, 4) == APM_CONSENT_GRANT,
-			.until_us = (uint64) apm_row_int8(row, 5),
-			.order = apm_order((uint64) apm_row_int8(row, 6), (uint32) apm_row_int4(row, 7)),
-		};
-
-		if (grantee.len != APM_STAFF_LEN)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored grantee has the wrong length")));
-		apm_check(apm_contract_load_consent(state, apm_row_text(row, 1), grantee.data,
-											(uint16) apm_row_int2(row, 3), &consent),
-				  "load a consent");
-	}
-	MemoryContextSwitchTo(old);
+	load(state, context, &get, args, enter_consent);
 }
 
 static void
@@ -236,6 +247,26 @@ copy_staff(uint64 row, int column, uint8 out[APM_STAFF_LEN])
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored staff pseudonym has the wrong length")));
 	memcpy(out, staff.data, APM_STAFF_LEN);
+}
+
+static void
+enter_query(ApmContractState *state, uint64 row)
+{
+	ApmQueryState query = {.known = true};
+	ApmUuid tid;
+
+	apm_row_uuid(row, 1, &tid);
+	query.scope = (uint8) apm_row_int2(row, 2);
+	copy_staff(row, 3, query.actor);
+	copy_staff(row, 4, query.acting);
+	if (!apm_row_null(row, 5))
+	{
+		ApmSlice apid = apm_row_text(row, 5);
+
+		apm_check(apm_sha256(apid.data, apid.len, &query.patient), "load a query");
+	}
+	query.reviewed = apm_row_bool(row, 6);
+	apm_check(apm_contract_load_query(state, &tid, &query), "load a query");
 }
 
 /* Valid queries that others rest on. */
@@ -250,50 +281,31 @@ load_queries(ApmContractState *state, MemoryContext context, const ApmUuid *tids
 		.types = {UUIDARRAYOID, INT8OID},
 	};
 	Datum args[] = {apm_uuid_array(tids, n), Int64GetDatum((int64) height)};
-	uint64 rows = apm_run(&get, args);
-	MemoryContext old = MemoryContextSwitchTo(context);
 
-	for (uint64 row = 0; row < rows; row++)
-	{
-		ApmQueryState query = {.known = true};
-		ApmUuid tid;
+	load(state, context, &get, args, enter_query);
+}
 
-		apm_row_uuid(row, 1, &tid);
-		query.scope = (uint8) apm_row_int2(row, 2);
-		copy_staff(row, 3, query.actor);
-		copy_staff(row, 4, query.acting);
-		if (!apm_row_null(row, 5))
-		{
-			ApmSlice apid = apm_row_text(row, 5);
+static void
+enter_study(ApmContractState *state, uint64 row)
+{
+	ApmSlice study = apm_row_bytea(row, 1);
 
-			apm_check(apm_sha256(apid.data, apid.len, &query.patient), "load a query");
-		}
-		query.reviewed = apm_row_bool(row, 6);
-		apm_check(apm_contract_load_query(state, &tid, &query), "load a query");
-	}
-	MemoryContextSwitchTo(old);
+	apm_check(apm_contract_load_study(state, study.data, (uint32) apm_row_int4(row, 2)), "load a study");
 }
 
 static void
 load_studies(ApmContractState *state, MemoryContext context, const ApmSlice *studies, int n, uint64 height)
 {
 	static ApmStatement get = {
-		.sql = "SELECT u.ordinality::pg_catalog.int4, e.release"
-			   " FROM unnest($1) WITH ORDINALITY AS u (study, ordinality)"
+		.sql = "SELECT u.study, e.release FROM pg_catalog.unnest($1) AS u (study)"
 			   " CROSS JOIN LATERAL (SELECT l.release FROM ONLY apm.ledger_export AS l"
 			   " WHERE l.study = u.study AND l.height < $2 ORDER BY l.release DESC LIMIT 1) AS e",
 		.nargs = 2,
 		.types = {BYTEAARRAYOID, INT8OID},
 	};
 	Datum args[] = {apm_bytea_array(studies, n), Int64GetDatum((int64) height)};
-	uint64 rows = apm_run(&get, args);
-	MemoryContext old = MemoryContextSwitchTo(context);
 
-	for (uint64 row = 0; row < rows; row++)
-		apm_check(apm_contract_load_study(state, studies[apm_row_int4(row, 1) - 1].data,
-										  (uint32) apm_row_int4(row, 2)),
-				  "load a study");
-	MemoryContextSwitchTo(old);
+	load(state, context, &get, args, enter_study);
 }
 
 void
