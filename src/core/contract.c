@@ -146,6 +146,48 @@ short_key(const uint8_t bytes[16], ApmDigest *key)
 	memcpy(key->bytes, bytes, 16);
 }
 
+/* Enters a value of that size under a key, in place of what was there. */
+static ApmStatus
+put(ApmMap *map, const ApmDigest *key, const void *from, size_t size)
+{
+	void *value;
+	ApmStatus status = apm_map_put(map, key, &value);
+
+	if (status == APM_OK)
+		memcpy(value, from, size);
+	return status;
+}
+
+static ApmStatus
+put_short(ApmMap *map, const uint8_t name[16], const void *from, size_t size)
+{
+	ApmDigest key;
+
+	short_key(name, &key);
+	return put(map, &key, from, size);
+}
+
+/* Takes the value of that size out; zeros if there is none. */
+static void
+get(const ApmMap *map, const ApmDigest *key, void *out, size_t size)
+{
+	const void *found = apm_map_find(map, key);
+
+	if (found != NULL)
+		memcpy(out, found, size);
+	else
+		memset(out, 0, size);
+}
+
+static void
+get_short(const ApmMap *map, const uint8_t name[16], void *out, size_t size)
+{
+	ApmDigest key;
+
+	short_key(name, &key);
+	get(map, &key, out, size);
+}
+
 static ApmStatus
 load_member(ApmMap *members, const uint8_t spki[APM_SPKI_LEN])
 {
@@ -192,28 +234,15 @@ ApmStatus
 apm_contract_load_patient(ApmContractState *s, ApmSlice apid, const ApmPatientState *p)
 {
 	ApmDigest key;
-	void *value;
 	ApmStatus status = apm_sha256(apid.data, apid.len, &key);
 
-	if (status == APM_OK)
-		status = apm_map_put(&s->patients, &key, &value);
-	if (status == APM_OK)
-		*(ApmPatientState *) value = *p;
-	return status;
+	return status == APM_OK ? put(&s->patients, &key, p, sizeof(*p)) : status;
 }
 
 ApmStatus
 apm_contract_load_record(ApmContractState *s, const ApmUuid *rid, const ApmRecordState *r)
 {
-	ApmDigest key;
-	void *value;
-	ApmStatus status;
-
-	short_key(rid->bytes, &key);
-	status = apm_map_put(&s->records, &key, &value);
-	if (status == APM_OK)
-		*(ApmRecordState *) value = *r;
-	return status;
+	return put_short(&s->records, rid->bytes, r, sizeof(*r));
 }
 
 ApmStatus
@@ -278,29 +307,13 @@ apm_contract_load_consent(ApmContractState *s, ApmSlice apid, const uint8_t gran
 ApmStatus
 apm_contract_load_query(ApmContractState *s, const ApmUuid *tid, const ApmQueryState *q)
 {
-	ApmDigest key;
-	void *value;
-	ApmStatus status;
-
-	short_key(tid->bytes, &key);
-	status = apm_map_put(&s->queries, &key, &value);
-	if (status == APM_OK)
-		*(ApmQueryState *) value = *q;
-	return status;
+	return put_short(&s->queries, tid->bytes, q, sizeof(*q));
 }
 
 ApmStatus
 apm_contract_load_study(ApmContractState *s, const uint8_t study[APM_STUDY_LEN], uint32_t releases)
 {
-	ApmDigest key;
-	void *value;
-	ApmStatus status;
-
-	short_key(study, &key);
-	status = apm_map_put(&s->studies, &key, &value);
-	if (status == APM_OK)
-		*(uint32_t *) value = releases;
-	return status;
+	return put_short(&s->studies, study, &releases, sizeof(releases));
 }
 
 ApmStatus
@@ -463,27 +476,13 @@ apm_contract_tid_seen(const ApmContractState *s, const ApmUuid *tid)
 void
 apm_contract_record(const ApmContractState *s, const ApmUuid *rid, ApmRecordState *out)
 {
-	ApmDigest key;
-	const ApmRecordState *found;
-
-	short_key(rid->bytes, &key);
-	found = apm_map_find(&s->records, &key);
-	memset(out, 0, sizeof(*out));
-	if (found != NULL)
-		*out = *found;
+	get_short(&s->records, rid->bytes, out, sizeof(*out));
 }
 
 void
 apm_contract_query(const ApmContractState *s, const ApmUuid *tid, ApmQueryState *out)
 {
-	ApmDigest key;
-	const ApmQueryState *found;
-
-	short_key(tid->bytes, &key);
-	found = apm_map_find(&s->queries, &key);
-	memset(out, 0, sizeof(*out));
-	if (found != NULL)
-		*out = *found;
+	get_short(&s->queries, tid->bytes, out, sizeof(*out));
 }
 
 const ApmWords *
@@ -495,22 +494,16 @@ apm_contract_words(const ApmContractState *s, const ApmDigest *patient)
 uint32_t
 apm_contract_releases(const ApmContractState *s, const uint8_t study[APM_STUDY_LEN])
 {
-	ApmDigest key;
-	const uint32_t *found;
+	uint32_t releases;
 
-	short_key(study, &key);
-	found = apm_map_find(&s->studies, &key);
-	return found != NULL ? *found : 0;
+	get_short(&s->studies, study, &releases, sizeof(releases));
+	return releases;
 }
 
 void
 apm_contract_patient_of(const ApmContractState *s, const ApmDigest *patient, ApmPatientState *out)
 {
-	const ApmPatientState *found = apm_map_find(&s->patients, patient);
-
-	memset(out, 0, sizeof(*out));
-	if (found != NULL)
-		*out = *found;
+	get(&s->patients, patient, out, sizeof(*out));
 }
 
 ApmStatus
