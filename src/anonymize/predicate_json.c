@@ -44,11 +44,17 @@ list_names(const char *what, const char *(*name_of)(uint8_t code))
 	return list.data;
 }
 
+static const ApmField *
+find_member(const ApmFields *members, const char *name)
+{
+	return apm_fields_find(members, APM_SLICE(name, strlen(name)));
+}
+
 static void
 read_count(Walk *walk, const ApmFields *members)
 {
-	const ApmField *within = apm_fields_find(members, APM_SLICE("within", 6));
-	const ApmField *counter = apm_fields_find(members, APM_SLICE("count", 5));
+	const ApmField *within = find_member(members, "within");
+	const ApmField *counter = find_member(members, "count");
 	char *name = apm_json_text(&counter->value);
 	int64 seconds = 0;
 
@@ -92,23 +98,21 @@ read_public(Walk *walk, const JsonbValue *value)
 static void
 read_term(Walk *walk, const JsonbValue *value)
 {
-	static const char *const names[] = {"count", "field", "public"};
-	const ApmField *member = NULL;
-	ApmFields members;
+	ApmFields members = {0};
+	bool object = apm_json_object(value, &members);
+	const ApmField *count = find_member(&members, "count");
+	const ApmField *field = find_member(&members, "field");
+	const ApmField *member = count != NULL ? count : field != NULL ? field : find_member(&members, "public");
 	int step;
 
-	if (!apm_json_object(value, &members))
-		apm_json_place_fault(&walk->place, "This is no operand.", operand_hint);
-	for (size_t i = 0; i < lengthof(names) && member == NULL; i++)
-		member = apm_fields_find(&members, APM_SLICE(names[i], strlen(names[i])));
-	if (member == NULL)
+	if (!object || member == NULL)
 		apm_json_place_fault(&walk->place, "This is no operand.", operand_hint);
 	step = apm_json_place_member(&walk->place, apm_field_name(member));
-	if (apm_field_name(member).data[0] == 'c')
+	if (member == count)
 		read_count(walk, &members);
 	else if (members.n != 1)
 		apm_json_place_fault(&walk->place, "The operand has another member beside this one.", operand_hint);
-	else if (apm_field_name(member).data[0] == 'f')
+	else if (member == field)
 		read_field(walk, &member->value);
 	else
 		read_public(walk, &member->value);
@@ -257,9 +261,9 @@ read_group(Walk *walk, const JsonbValue *value)
 
 /* What follows an operator. */
 static void
-read_operands(Walk *walk, uint8 operator, const JsonbValue * value)
+read_operands(Walk *walk, uint8 op, const JsonbValue *value)
 {
-	switch (operator)
+	switch (op)
 	{
 		case APM_OP_AND:
 		case APM_OP_OR:
@@ -313,7 +317,7 @@ read_condition(Walk *walk, const JsonbValue *value)
 {
 	size_t start = walk->out->len;
 	ApmFields members;
-	uint8 operator;
+	uint8 op;
 	int step;
 
 	if (++walk->depth > APM_PREDICATE_DEPTH)
@@ -321,12 +325,12 @@ read_condition(Walk *walk, const JsonbValue *value)
 							 psprintf("There can be %d levels.", APM_PREDICATE_DEPTH));
 	if (!apm_json_object(value, &members) || members.n != 1)
 		apm_json_place_fault(&walk->place, "This is no condition.", condition_hint);
-	operator= apm_operator_code(apm_json_text(&members.v[0].name));
-	if (operator== 0 || operator> APM_OP_ROLE)
+	op = apm_operator_code(apm_json_text(&members.v[0].name));
+	if (op == 0 || op > APM_OP_ROLE)
 		apm_json_place_fault(&walk->place, "There is no such operator.", condition_hint);
 	step = apm_json_place_member(&walk->place, apm_field_name(&members.v[0]));
-	apm_put_u8(walk->out, operator);
-	read_operands(walk, operator, & members.v[0].value);
+	apm_put_u8(walk->out, op);
+	read_operands(walk, op, &members.v[0].value);
 	check_condition(walk, start);
 	apm_json_place_leave(&walk->place, step);
 	walk->depth--;
