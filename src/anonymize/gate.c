@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
+#include "utils/acl.h"
 
 #include "anonymize/contractcache.h"
 #include "anonymize/gate.h"
@@ -149,6 +150,20 @@ fill_query(const ApmAsk *ask, const ApmActing *who, ApmTransaction *tx)
 	apm_groups_of(&who->actor.role, 1, &query->groups);
 }
 
+/*
+ * Who asks.  A registrar reads nothing, so he does not by acting as another of his roles either.  A login that
+ * inherits nothing is shared: it is nobody until it acts as somebody.
+ */
+static void
+ask_as(ApmActing *who)
+{
+	Oid registrar = get_role_oid(apm_role_name(APM_ROLE_REGISTRAR), true);
+
+	apm_acting(who);
+	if (OidIsValid(registrar) && apm_role_inherits(who->actor.login, registrar))
+		who->actor.roles |= APM_ROLE_REGISTRAR;
+}
+
 /* Signs what is to go out into the queries of as many questions, in that memory. */
 static void
 sign_questions(ApmOutgoing *out, ApmGateQuestion *questions, MemoryContext memory)
@@ -190,7 +205,7 @@ apm_gate_ask(const ApmAsk *ask, const ApmSlice *apids, int n)
 						errhint("Ask for them in parts.")));
 	if (n == 0)
 		return questions;
-	apm_acting(&who);
+	ask_as(&who);
 	apm_section_begin(&section);
 	apm_outgoing_start(&out, &who);
 	fill_query(ask, &who, &tx);
@@ -226,7 +241,7 @@ apm_gate_ask_export(const ApmExportFields *dataset)
 	ApmOutgoing out;
 	ApmActing who;
 
-	apm_acting(&who);
+	ask_as(&who);
 	apm_section_begin(&section);
 	apm_outgoing_start(&out, &who);
 	(void) apm_outgoing_add(&out, &tx);

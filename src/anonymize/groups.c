@@ -15,6 +15,7 @@
 #include "access/htup_details.h"
 #include "catalog/catalog.h"
 #include "catalog/pg_auth_members.h"
+#include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "utils/catcache.h"
 #include "utils/syscache.h"
@@ -56,6 +57,34 @@ add_granted(List *roles, Oid member)
 	}
 	ReleaseSysCacheList(granted);
 	return roles;
+}
+
+static bool
+inherits(Oid role)
+{
+	HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	bool answer = HeapTupleIsValid(tuple) && ((Form_pg_authid) GETSTRUCT(tuple))->rolinherit;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return answer;
+}
+
+bool
+apm_role_inherits(Oid member, Oid role)
+{
+	List *all = list_make1_oid(member);
+	bool found = member == role;
+
+	/* the list grows while it is walked */
+	for (int i = 0; i < list_length(all) && !found; i++)
+	{
+		if (inherits(list_nth_oid(all, i)))
+			all = add_granted(all, list_nth_oid(all, i));
+		found = list_member_oid(all, role);
+	}
+	list_free(all);
+	return found;
 }
 
 static int

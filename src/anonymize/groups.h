@@ -22,4 +22,7 @@ extern void apm_role_pseudonym(const char *name, uint8 out[APM_STAFF_LEN]);
  */
 extern void apm_groups_of(const Oid *roles, int n, ApmGroups *out);
 
+/* Has the member the role's rights without acting as it?  Being superuser does not count. */
+extern bool apm_role_inherits(Oid member, Oid role);
+
 #endif /* APM_GROUPS_H */

@@ -23,6 +23,7 @@ $node->safe_psql('postgres', q{
 	CREATE ROLE ward; CREATE ROLE nurse LOGIN; GRANT ward, apm_clinician TO nurse;
 	CREATE ROLE hybrid LOGIN; GRANT apm_registrar, apm_clinician TO hybrid;
 	CREATE ROLE desk LOGIN NOINHERIT; GRANT clerk, doctor TO desk;
+	CREATE ROLE porter LOGIN; GRANT clerk, doctor TO porter;
 	CREATE ROLE chief LOGIN; GRANT apm_admin TO chief;
 	CREATE ROLE auditor LOGIN; GRANT apm_auditor TO auditor;
 	CREATE ROLE office; GRANT office TO clerk;
@@ -144,6 +145,9 @@ enter('strict', q{apm_grant_access('a', 'other_clerk')});
 $node->safe_psql('strict', 'GRANT EXECUTE ON FUNCTION apm_fetch(text, text, boolean, jsonb) TO other_clerk');
 refused('strict', 'other_clerk', 'a', undef, 'if he has, and a grant, the contract refuses', 'actor');
 refused('clinic', 'hybrid', 'b', undef, 'nor does a registrar read who is a clinician as well', 'actor');
+fails_in_session($node, 'clinic', $_->[0], "SET ROLE $_->[1]; " . fetch('b'), 'AP001', qr/rule "actor"/, "nor acting as what he is beside: $_->[0] as $_->[1]")
+  foreach [ 'hybrid', 'apm_clinician' ], [ 'porter', 'doctor' ];
+is(in_session($node, 'clinic', 'desk', 'SET ROLE doctor; ' . fetch('b')), '1', 'a login that inherits nothing is whom it acts as');
 
 # --- nobody else enters consent
 foreach my $role (qw(chief doctor auditor relative))
