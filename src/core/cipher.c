@@ -280,13 +280,38 @@ apm_padded_open(const uint8_t key[32], const ApmKeyId *key_id, ApmSlice salt, Ap
 	return status;
 }
 
+/* Seals text; what it is about is freed. */
 static ApmStatus
+seal_about(ApmBuf *about, const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice salt, ApmSlice text,
+		   ApmBuf *out)
+{
+	ApmStatus status = apm_buf_status(about);
+
+	if (status == APM_OK)
+		status = apm_padded_seal(patient_key, key_id, salt, (ApmSlice){about->data, about->len}, text, out);
+	apm_buf_reset(about);
+	return status;
+}
+
+/* The reverse. */
+static ApmStatus
+open_about(ApmBuf *about, const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice salt,
+		   ApmSlice sealed, ApmBuf *out)
+{
+	ApmStatus status = apm_buf_status(about);
+
+	if (status == APM_OK)
+		status = apm_padded_open(patient_key, key_id, salt, (ApmSlice){about->data, about->len}, sealed, out);
+	apm_buf_reset(about);
+	return status;
+}
+
+static void
 record_context(const ApmUuid *rid, ApmSlice apid, ApmBuf *out)
 {
 	apm_put_raw(out, "record", 6);
 	apm_put_raw(out, rid->bytes, APM_UUID_LEN);
 	apm_put_bytes(out, apid.data, apid.len);
-	return apm_buf_status(out);
 }
 
 ApmStatus
@@ -294,13 +319,9 @@ apm_record_seal(const uint8_t patient_key[32], const ApmKeyId *key_id, const Apm
 				ApmSlice text, ApmBuf *out)
 {
 	ApmBuf about = {0};
-	ApmStatus status = record_context(rid, apid, &about);
 
-	if (status == APM_OK)
-		status = apm_padded_seal(patient_key, key_id, (ApmSlice){rid->bytes, APM_UUID_LEN},
-								 (ApmSlice){about.data, about.len}, text, out);
-	apm_buf_reset(&about);
-	return status;
+	record_context(rid, apid, &about);
+	return seal_about(&about, patient_key, key_id, (ApmSlice){rid->bytes, APM_UUID_LEN}, text, out);
 }
 
 ApmStatus
@@ -308,22 +329,17 @@ apm_record_open(const uint8_t patient_key[32], const ApmKeyId *key_id, const Apm
 				ApmSlice sealed, ApmBuf *out)
 {
 	ApmBuf about = {0};
-	ApmStatus status = record_context(rid, apid, &about);
 
-	if (status == APM_OK)
-		status = apm_padded_open(patient_key, key_id, (ApmSlice){rid->bytes, APM_UUID_LEN},
-								 (ApmSlice){about.data, about.len}, sealed, out);
-	apm_buf_reset(&about);
-	return status;
+	record_context(rid, apid, &about);
+	return open_about(&about, patient_key, key_id, (ApmSlice){rid->bytes, APM_UUID_LEN}, sealed, out);
 }
 
-static ApmStatus
+static void
 profile_context(ApmSlice apid, uint32_t version, ApmBuf *out)
 {
 	apm_put_raw(out, "profile", 7);
 	apm_put_bytes(out, apid.data, apid.len);
 	apm_put_u32(out, version);
-	return apm_buf_status(out);
 }
 
 ApmStatus
@@ -331,12 +347,9 @@ apm_profile_seal(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice
 				 ApmSlice text, ApmBuf *out)
 {
 	ApmBuf about = {0};
-	ApmStatus status = profile_context(apid, version, &about);
 
-	if (status == APM_OK)
-		status = apm_padded_seal(patient_key, key_id, apid, (ApmSlice){about.data, about.len}, text, out);
-	apm_buf_reset(&about);
-	return status;
+	profile_context(apid, version, &about);
+	return seal_about(&about, patient_key, key_id, apid, text, out);
 }
 
 ApmStatus
@@ -344,75 +357,57 @@ apm_profile_open(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice
 				 ApmSlice sealed, ApmBuf *out)
 {
 	ApmBuf about = {0};
-	ApmStatus status = profile_context(apid, version, &about);
 
-	if (status == APM_OK)
-		status = apm_padded_open(patient_key, key_id, apid, (ApmSlice){about.data, about.len}, sealed, out);
-	apm_buf_reset(&about);
-	return status;
+	profile_context(apid, version, &about);
+	return open_about(&about, patient_key, key_id, apid, sealed, out);
 }
 
 /* What says only what sort of text it is and whose: label || len,aPid. */
-static ApmStatus
+static void
 patient_context(const char *label, ApmSlice apid, ApmBuf *out)
 {
 	apm_put_raw(out, label, strlen(label));
 	apm_put_bytes(out, apid.data, apid.len);
-	return apm_buf_status(out);
-}
-
-static ApmStatus
-seal_labelled(const char *label, const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid,
-			  ApmSlice text, ApmBuf *out)
-{
-	ApmBuf about = {0};
-	ApmStatus status = patient_context(label, apid, &about);
-
-	if (status == APM_OK)
-		status = apm_padded_seal(patient_key, key_id, apid, (ApmSlice){about.data, about.len}, text, out);
-	apm_buf_reset(&about);
-	return status;
-}
-
-static ApmStatus
-open_labelled(const char *label, const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid,
-			  ApmSlice sealed, ApmBuf *out)
-{
-	ApmBuf about = {0};
-	ApmStatus status = patient_context(label, apid, &about);
-
-	if (status == APM_OK)
-		status = apm_padded_open(patient_key, key_id, apid, (ApmSlice){about.data, about.len}, sealed, out);
-	apm_buf_reset(&about);
-	return status;
 }
 
 ApmStatus
 apm_note_seal(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid, ApmSlice text,
 			  ApmBuf *out)
 {
-	return seal_labelled("note", patient_key, key_id, apid, text, out);
+	ApmBuf about = {0};
+
+	patient_context("note", apid, &about);
+	return seal_about(&about, patient_key, key_id, apid, text, out);
 }
 
 ApmStatus
 apm_note_open(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid, ApmSlice sealed,
 			  ApmBuf *out)
 {
-	return open_labelled("note", patient_key, key_id, apid, sealed, out);
+	ApmBuf about = {0};
+
+	patient_context("note", apid, &about);
+	return open_about(&about, patient_key, key_id, apid, sealed, out);
 }
 
 ApmStatus
 apm_last_values_seal(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid, ApmSlice text,
 					 ApmBuf *out)
 {
-	return seal_labelled("last values", patient_key, key_id, apid, text, out);
+	ApmBuf about = {0};
+
+	patient_context("last values", apid, &about);
+	return seal_about(&about, patient_key, key_id, apid, text, out);
 }
 
 ApmStatus
 apm_last_values_open(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid, ApmSlice sealed,
 					 ApmBuf *out)
 {
-	return open_labelled("last values", patient_key, key_id, apid, sealed, out);
+	ApmBuf about = {0};
+
+	patient_context("last values", apid, &about);
+	return open_about(&about, patient_key, key_id, apid, sealed, out);
 }
 
 static ApmStatus
