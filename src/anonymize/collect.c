@@ -21,6 +21,7 @@
 #include "utils/snapmgr.h"
 
 #include "anonymize/collect.h"
+#include "apm_prepare.h"
 
 /* Rows of one subtransaction; in TopTransactionContext, innermost first. */
 typedef struct Collected
@@ -64,6 +65,7 @@ our_submission(void)
 			return collected->submission;
 		apm_collect_flush();
 	}
+	apm_prepare_forbid();
 	caller = MemoryContextSwitchTo(TopTransactionContext);
 	new = palloc(sizeof(Collected));
 	new->submission = apm_submission_new();
@@ -106,12 +108,6 @@ at_transaction_end(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 			flush_left_over();
-			break;
-		case XACT_EVENT_PRE_PREPARE:
-			/* the queue refuses those it knows of, and these it cannot know of yet */
-			if (collected != NULL)
-				ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-								errmsg("cannot prepare a transaction that has submitted records")));
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
