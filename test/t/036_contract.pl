@@ -92,9 +92,14 @@ change(q{apm_set_policy('query_rate', '0')}, 'and lifted');
 
 # --- purposes and reasons: the chain gives the codes, also to two of one statement
 fails_in_session($node, 'clinic', 'doctor', sprintf($fetch, q{'teaching'}), '22023', qr/no such purpose/, 'not on the list');
+my $old = $node->background_psql('clinic');
+$old->query_safe(q{SET ROLE doctor; BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1});
 change(q{apm_add_purpose('teaching') FROM apm_add_purpose('billing')}, 'two purposes are added');
 is(shown('purpose', 'teaching') + shown('purpose', 'billing'), 17, 'with the next two codes');
 reads('doctor', q{'teaching'}, 'a new purpose can be stated');
+is($old->query_safe(sprintf($fetch, q{'teaching'})), '1', 'by a transaction as well that began before');
+$old->query_safe('ROLLBACK');
+$old->quit;
 change(q{apm_add_reason('flood')}, 'a reason is added');
 is(shown('reason', 'flood'), '6', 'with the next code');
 is($node->safe_psql('clinic', q{SELECT count(*) FROM apm.contract WHERE since IS NULL AND item <> 'policy'}), '0',

@@ -115,6 +115,9 @@ fails_with($node, 'clinic', q{SELECT * FROM apm_export('a', selection => '{"Weig
 $node->safe_psql('clinic', q{SELECT apm_declare_attribute('Diagnosis', 'other', searchable => true)});
 fails_with($node, 'clinic', q{SELECT * FROM apm_export('a', selection => '{"Sex": "F", "Diagnosis": "influenza"}')}, '22023', qr/selection is not declared exportable/,
 	'a selection by an attribute that stays, which would tell who has it', 'scholar');
+$node->safe_psql('clinic', 'CREATE ROLE twofold; GRANT apm_researcher, apm_registrar TO twofold');
+fails_with($node, 'clinic', q{SELECT * FROM apm_export('a')}, 'AP001', qr/rule "actor"/,
+	'who may ask for nobody gets an error, and no empty dataset', 'twofold');
 is(query($node, 'clinic', q{SELECT count(*) FROM apm.export_release WHERE study = 'a'}, 'auditor'), 0, 'none of these is a release');
 
 # nobody in a selection takes as many blocks as patients who are left out
