@@ -10,7 +10,7 @@
 #include "core/transaction.h"
 
 /*
- * The pseudonym of a role: first bytes of HMAC(staff secret, len "role" len name).  It names the role, not who acts
+ * The pseudonym of a role: first bytes of HMAC(staff secret, len "" len name).  It names the role, not who acts
  * as it, so it differs from every pseudonym of an actor (acting.h).
  */
 extern void apm_role_pseudonym(const char *name, uint8 out[APM_STAFF_LEN]);
