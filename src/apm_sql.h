@@ -47,11 +47,17 @@ typedef struct ApmStatement
  * context stays what it is.
  */
 extern uint64 apm_run(ApmStatement *statement, const Datum *args);
-/* The same for a statement that must process so many rows; raises AP006 if somebody's rule or trigger keeps some from it. */
+/*
+ * The same for a statement that must process so many rows; raises AP006 if somebody's rule or trigger keeps
+ * some from it.
+ */
 extern void apm_run_whole(ApmStatement *statement, const Datum *args, uint64 rows);
 extern uint64 apm_run_nulls(ApmStatement *statement, const Datum *args, const char *nulls, long limit);
 
-/* As apm_run, for a statement that only reads: sees what is committed now also where the transaction's snapshot is older. */
+/*
+ * As apm_run, for a statement that only reads: sees what is committed now also where the transaction's
+ * snapshot is older.
+ */
 extern uint64 apm_run_latest(ApmStatement *statement, const Datum *args);
 
 /*

@@ -50,7 +50,10 @@ not_attached(Relation table)
 					errhint("Tables are attached with apm_attach().")));
 }
 
-/* The row trigger's function; InvalidOid without the extension.  Whoever inserts may have no right to look into its schema. */
+/*
+ * The row trigger's function; InvalidOid without the extension.  Whoever inserts may have no right to look
+ * into its schema.
+ */
 static Oid
 trigger_function(void)
 {

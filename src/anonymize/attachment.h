@@ -84,7 +84,10 @@ extern void apm_attachment_read(const ApmAttachment *attachment, HeapTuple row, 
 /* The texts of the key's columns, in the trigger's order; raises 22004 for a row without a key. */
 extern void apm_attachment_key(const ApmAttachment *attachment, HeapTuple row, char **texts);
 
-/* The Rid that a row with this key has when it is submitted first: nobody without the key of pseudonyms can tell one from another. */
+/*
+ * The Rid that a row with this key has when it is submitted first: nobody without the key of pseudonyms can
+ * tell one from another.
+ */
 extern void apm_attachment_rid(const ApmAttachment *attachment, char *const *key, ApmUuid *out);
 
 /* Texts of values do not depend on the session's settings between these two; an error undoes it. */

@@ -9,7 +9,8 @@
 
 /*
  * Between these two the current user is the table's owner, in a security-restricted operation: code that
- * belongs to him, like a type's output function, does not run with the rights of whoever looks at his table.  An error undoes it.
+ * belongs to him, like a type's output function, does not run with the rights of whoever looks at his table.  An
+ * error undoes it.
  */
 typedef struct ApmAsOwner
 {

@@ -201,8 +201,9 @@ apm_break_glass_note(PG_FUNCTION_ARGS)
 }
 
 /*
- * Was it the reviewer himself, or somebody whom he can become?  The contract compares pseudonyms and asks for the roles that he
- * has now.  Whom the pseudonym stands for only we know: who read as a role that he no longer has had the same login.
+ * Was it the reviewer himself, or somebody whom he can become?  The contract compares pseudonyms and asks for
+ * the roles that he has now.  Whom the pseudonym stands for only we know: who read as a role that he no longer
+ * has had the same login.
  */
 static bool
 is_own(const ApmActing *who, const ApmGroups *groups, const ApmQueryRow *emergency)

@@ -18,7 +18,10 @@ typedef struct ApmResult
 	TupleDesc desc;
 } ApmResult;
 
-/* Makes the result of a function that returns a set of rows, or of values: those are rows of one column.  Raises 0A000 where its caller takes no set. */
+/*
+ * Makes the result of a function that returns a set of rows, or of values: those are rows of one column.
+ * Raises 0A000 where its caller takes no set.
+ */
 extern void apm_result_start(FunctionCallInfo fcinfo, ApmResult *out);
 
 /* Adds a row; the values are copied. */

@@ -12,7 +12,10 @@
 
 #include "core/contract.h"
 
-/* The chain of this database and this APM's origin id; false when apm_setup was not called.  Cached in the process once known. */
+/*
+ * The chain of this database and this APM's origin id; false when apm_setup was not called.  Cached in the
+ * process once known.
+ */
 extern bool apm_chain_identity(ApmDigest *chain, ApmDigest *origin);
 
 /*

@@ -153,7 +153,10 @@ frontier_upto(const ApmDigest *hash, ApmFrontier *out)
 	}
 }
 
-/* Without members and a contract nothing is known that the block could be held against; it must at least meet its own difficulty. */
+/*
+ * Without members and a contract nothing is known that the block could be held against; it must at least meet
+ * its own difficulty.
+ */
 static void
 check_alone(Relation relation, const ApmHeader *header, const ApmDigest *hash)
 {

@@ -126,7 +126,10 @@ put_policies(ReturnSetInfo *result, const ChainItems *chain, const ApmContractSt
 	}
 }
 
-/* apm.contract_in_force(OUT item text, OUT name text, OUT kind text, OUT detail jsonb, OUT since bigint) returns setof record */
+/*
+ * apm.contract_in_force(OUT item text, OUT name text, OUT kind text, OUT detail jsonb, OUT since bigint)
+ * returns setof record
+ */
 Datum
 apm_contract_in_force(PG_FUNCTION_ARGS)
 {

@@ -62,9 +62,9 @@ extern ApmContractState *apm_state_new(MemoryContext context, const ApmDigest *c
 extern void apm_state_load_items(ApmContractState *state, MemoryContext context, uint64 from, uint64 before);
 
 /*
- * Loads, into the state and its memory context, what the ledger says about the needs of n transactions as of just before a block
- * of that height and time.  Of a patient that is the current profile version, also for an older
- * height: whoever evaluates the past enters the version of then afterwards.
+ * Loads, into the state and its memory context, what the ledger says about the needs of n transactions as of
+ * just before a block of that height and time.  Of a patient that is the current profile version, also for an
+ * older height: whoever evaluates the past enters the version of then afterwards.
  */
 extern void apm_state_load(ApmContractState *state, MemoryContext context, const ApmNeeds *needs, int n,
 						   uint64 height, uint64 time_us);

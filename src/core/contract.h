@@ -183,7 +183,10 @@ extern ApmStatus apm_contract_try_item(const ApmContractState *s, const ApmItem 
 extern const ApmEcKey *apm_contract_node(const ApmContractState *s, const ApmDigest *id);
 /* what the state says; known = false when not loaded */
 extern ApmStatus apm_contract_patient(const ApmContractState *s, ApmSlice apid, ApmPatientState *out);
-/* digest over built-in rule set version, items in force, nodes and origins, in canonical order: the header's contract digest */
+/*
+ * digest over built-in rule set version, items in force, nodes and origins, in canonical order: the header's
+ * contract digest
+ */
 extern ApmStatus apm_contract_digest(const ApmContractState *s, ApmDigest *out);
 
 /* A counter of a subject in the seconds before the block's time (0: ever). */
@@ -246,7 +249,10 @@ extern uint16_t apm_contract_evaluate(const ApmContractState *s, const ApmOpened
 extern ApmStatus apm_contract_apply(ApmContractState *s, const ApmOpened *t, uint64_t height,
 									uint32_t position, uint64_t block_time_us);
 
-/* Header against its parent (NULL for genesis) and state: link, height, history root, time not before the parent's, bits, work, contract digest. */
+/*
+ * Header against its parent (NULL for genesis) and state: link, height, history root, time not before the
+ * parent's, bits, work, contract digest.
+ */
 typedef enum ApmBlockFault
 {
 	APM_BLOCK_OK = 0,

@@ -20,7 +20,10 @@ typedef struct ApmTally
 
 extern ApmStatus apm_tally_init(ApmTally *tally);
 extern void apm_tally_free(ApmTally *tally);
-/* The counter of the subject stood at total after the block with that time.  In any order; of one time the greatest total stays. */
+/*
+ * The counter of the subject stood at total after the block with that time.  In any order; of one time the
+ * greatest total stays.
+ */
 extern ApmStatus apm_tally_point(ApmTally *tally, const ApmDigest *subject, uint64_t time_us, uint64_t total);
 /* One more in a block with that time, which is not before that of any point. */
 extern ApmStatus apm_tally_add(ApmTally *tally, const ApmDigest *subject, uint64_t time_us);

@@ -277,7 +277,10 @@ extern ApmStatus apm_signed_decode(ApmSlice in, ApmSigned *out);
 /* H(0x00 || "apm note" || u32-length sealed note): the note's own random nonce blinds it. */
 extern ApmStatus apm_note_digest(ApmSlice sealed_note, ApmDigest *out);
 
-/* H(0x00 || "apm profile" || u32 version || u32-length sealed profile): the sealed profile's own random nonce blinds it. */
+/*
+ * H(0x00 || "apm profile" || u32 version || u32-length sealed profile): the sealed profile's own random nonce
+ * blinds it.
+ */
 extern ApmStatus apm_profile_digest(uint32_t version, ApmSlice sealed_profile, ApmDigest *out);
 
 #endif /* APM_CORE_TRANSACTION_H */

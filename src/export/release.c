@@ -4,8 +4,8 @@
  *
  * Every patient of this hospital is asked for, or, with a selection, every patient who has a
  * record in it; a selection is itself a search on the ledger.  Whom the contract lets nobody read is
- * left out without a word; any other refusal ends the export.  The lines stay here until the export transaction, which names their
- * number and digest, is final.
+ * left out without a word; any other refusal ends the export.  The lines stay here until the export transaction,
+ * which names their number and digest, is final.
  *
  * Two exports of one study at once want the same number; the contract lets one have it, and the
  * other takes the next.
@@ -114,7 +114,10 @@ fill(const ApmReading *reading, void *closure)
 	apm_dataset_add(filling->set, filling->apids[reading->question], reading->tx->time_us, reading->own);
 }
 
-/* Asks for these patients and adds the records of those whom the contract allows; AP001 if it refuses the export itself. */
+/*
+ * Asks for these patients and adds the records of those whom the contract allows; AP001 if it refuses the
+ * export itself.
+ */
 static void
 export_patients(const ApmOrder *order, const Selection *selection, int first, int n, ApmDataset *set)
 {
