@@ -177,6 +177,60 @@ row_missing(void)
 	elog(ERROR, "a patient has no row for his last values");
 }
 
+/* Takes away what one record says. */
+static void
+drop_record(ApmLastValues *values, const ApmUuid *rid)
+{
+	for (int i = values->n - 1; i >= 0; i--)
+	{
+		if (memcmp(&values->v[i].rid, rid, sizeof(*rid)) == 0)
+			apm_last_value_remove(values, values->v[i].attribute);
+	}
+}
+
+/*
+ * Takes away what records say that the contract refused since: nobody reads them, and nobody could amend them, so
+ * nothing is to be measured by them either.
+ */
+static void
+drop_refused(ApmLastValues *all, int n)
+{
+	static ApmStatement find = {
+		"SELECT s.rid FROM ONLY apm.submission AS s JOIN ONLY apm.final_transaction AS t ON t.tid = s.tid"
+		" WHERE s.rid = ANY ($1) AND t.rule <> 0",
+		1,
+		{UUIDARRAYOID},
+		NULL,
+	};
+	ApmUuid *rids;
+	ApmUuid refused;
+	Datum args[1];
+	uint64 rows;
+	int count = 0;
+
+	for (int i = 0; i < n; i++)
+		count += all[i].n;
+	if (count == 0)
+		return;
+	rids = palloc(sizeof(ApmUuid) * count);
+	count = 0;
+	for (int i = 0; i < n; i++)
+	{
+		for (int v = 0; v < all[i].n; v++)
+			rids[count++] = all[i].v[v].rid;
+	}
+	args[0] = apm_uuid_array(rids, count);
+	rows = apm_run_latest(&find, args);
+	for (uint64 row = 0; row < rows; row++)
+	{
+		apm_row_uuid(row, 1, &refused);
+		for (int i = 0; i < n; i++)
+			drop_record(&all[i], &refused);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	pfree(rids);
+}
+
 ApmLastValues *
 apm_last_values_lock(const ApmPatient *const *patients, int n, bool wait)
 {
@@ -219,6 +273,7 @@ apm_last_values_lock(const ApmPatient *const *patients, int n, bool wait)
 	}
 	SPI_freetuptable(found);
 	pfree(apids);
+	drop_refused(all, n);
 	return all;
 }
 

@@ -34,7 +34,8 @@ extern void apm_last_values_begin(ApmSlice apid);
 /*
  * Locks and opens the last values of n patients, who are different ones in the order of their aPids.  Waits
  * for whoever has them, or, unless wait is set, leaves them unlocked.  In REPEATABLE READ raises 40001 if
- * they have changed since the snapshot.  They live in the current memory context.  In a section.
+ * they have changed since the snapshot.  What a record says that the contract has refused is not among them.  They live
+ * in the current memory context.  In a section.
  */
 extern ApmLastValues *apm_last_values_lock(const ApmPatient *const *patients, int n, bool wait);
 

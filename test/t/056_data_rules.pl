@@ -425,5 +425,16 @@ takes('crash', '{"doses": 11}', 'what was not is not');
 recorded(records() - 1, 'every record that was acknowledged is on the ledger');
 is($node->safe_psql('clinic', 'SELECT count(*) FROM apm.refused'), '1', 'but for the one that the contract was to refuse');
 
+# --- What the contract refuses -------------------------------------------------------------------------------
+
+patient('refused');
+takes('refused', '{"doses": 1}', 'a value');
+contract(q{apm_add_rule('short', 'primary', '{"lt": [{"field": "size"}, 1500]}')});
+submit('refused', '{"doses": 1000, "padding": "' . 'x' x 3000 . '"}');
+wait_for($node, 'clinic', q{SELECT count(*) FROM apm.refused WHERE rule = 'short'}, 'a record that a rule of the chain refuses', '1');
+contract(q{apm_drop_rule('short')});
+takes('refused', '{"doses": 2}', 'is not what later ones are measured by');
+refuses('refused', '{"doses": 1}', 'doses-grow', 'but by those that were admitted');
+
 $node->stop;
 done_testing();
