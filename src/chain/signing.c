@@ -303,11 +303,15 @@ apm_signing_can_complete(const ApmDigest *chain, const ApmCandidate *candidate)
 	}
 	PG_CATCH();
 	{
+		ErrorData *error;
+
+		/* also before a cancellation goes on: a subtransaction that is left open outlives the statement */
 		MemoryContextSwitchTo(context);
-		if (ERRCODE_TO_CATEGORY(geterrcode()) == ERRCODE_OPERATOR_INTERVENTION)
-			PG_RE_THROW();
+		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
+			ReThrowError(error);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);

@@ -327,16 +327,19 @@ verify_or_damaged(ApmWalk *walk)
 	}
 	PG_CATCH();
 	{
-		int sqlstate = geterrcode();
+		ErrorData *error;
 
-		if (!is_damage(sqlstate))
-			PG_RE_THROW();
+		/* also before it goes on: a subtransaction that is left open outlives the statement */
 		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		if (!is_damage(error->sqlerrcode))
+			ReThrowError(error);
+		MemoryContextSwitchTo(context);
 		(void) apm_walk_fault(walk, walk->at, -1,
 							  "block: a row of it or of what follows from it cannot be read (SQLSTATE %s)",
-							  unpack_sql_state(sqlstate));
+							  unpack_sql_state(error->sqlerrcode));
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);

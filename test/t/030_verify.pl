@@ -19,6 +19,11 @@ my $module = "$FindBin::RealBin/../modules/test_chain";
 
 sub sql { return query($node, 'clinic', @_) }
 
+# Where there is no chain yet that is an error, behind which the session goes on.
+fails_with($node, 'clinic', 'SELECT apm_verify()', 'AP011', qr/takes part in no chain/, 'there is no chain to verify');
+my (undef, $rest) = $node->psql('clinic', "SELECT apm_verify();\nSELECT 'goes on';", on_error_stop => 0);
+is($rest, 'goes on', 'nothing of a verification that failed is left in the session');
+
 # Two blocks after genesis: registrations, then records, an amendment, a changed profile,
 # queries allowed and refused, and other refusals.
 sql(qq(
