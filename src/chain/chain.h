@@ -12,10 +12,7 @@
 
 #include "core/contract.h"
 
-/*
- * The chain of this database and this APM's origin id; false when apm_setup was not called.  Cached in the
- * process once known.
- */
+/* The chain of this database and this APM's origin id; false when apm_setup was not called. */
 extern bool apm_chain_identity(ApmDigest *chain, ApmDigest *origin);
 
 /*
