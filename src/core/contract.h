@@ -145,10 +145,12 @@ extern ApmStatus apm_contract_load_count(ApmContractState *s, uint8_t counter, c
 
 /*
  * What a transaction was made under may have changed when it is judged.  Templates and data rules are
- * therefore those that were in force at any moment from so long before the transaction's own time on: as
- * long as it may take until an APM sees a block.
+ * therefore those that were in force at any moment from so long before the transaction's own time on.  Who
+ * sends a query hears the verdict and asks again.  What goes through the queue is acknowledged before
+ * it is judged: nothing of it may be lost because the block of a change was long in coming.
  */
-#define APM_CONTRACT_GRACE_US (60 * UINT64_C(1000000))
+#define APM_QUERY_GRACE_US (60 * UINT64_C(1000000))
+#define APM_QUEUED_GRACE_US (24 * 3600 * UINT64_C(1000000))
 #define APM_SITE_RULES_MAX 32 /* in force, with at most APM_COUNTS_MAX - 1 different counters */
 #define APM_TEMPLATES_MAX 64  /* in force */
 #define APM_DATA_RULES_MAX 64 /* in force */

@@ -30,7 +30,9 @@ apm_kind_has_rules(ApmKind kind)
 static uint64_t
 grace_begin(const ApmCase *c)
 {
-	return c->tx->time_us > APM_CONTRACT_GRACE_US ? c->tx->time_us - APM_CONTRACT_GRACE_US : 0;
+	uint64_t grace_us = c->tx->kind == APM_KIND_QUERY ? APM_QUERY_GRACE_US : APM_QUEUED_GRACE_US;
+
+	return c->tx->time_us > grace_us ? c->tx->time_us - grace_us : 0;
 }
 
 /* All fields of the template that must be there are, and no others than the template's. */

@@ -405,11 +405,11 @@ test_template_fields(void)
 	world_close(&w);
 }
 
-/* For so long after a change a transaction may be as before it; measured from its own time. */
+/* For so long after a change a query may be as before it; measured from its own time. */
 static void
 test_template_grace(void)
 {
-	const uint64_t grace = APM_CONTRACT_GRACE_US;
+	const uint64_t grace = APM_QUERY_GRACE_US;
 	World w;
 
 	open_with_patient(&w);
@@ -478,7 +478,7 @@ test_ruleset(void)
 	CHECK_HEX(two.bytes, APM_DIGEST_LEN, "1fb9a798f7e318c372ab59c43992ae3575e06166ebaf952dedf406d29adc7e37");
 	CHECK(record_held_to(&w, &two, 0) == APM_RULE_NONE && record_held_to(&w, &none, 0) == APM_RULE_NONE);
 	CHECK(record_held_to(&w, &one, 0) == APM_RULE_NONE); /* also zeros */
-	next_block(&w, APM_CONTRACT_GRACE_US - 1);
+	next_block(&w, APM_QUEUED_GRACE_US - 1);
 	CHECK(record_held_to(&w, &none, 0) == APM_RULE_NONE);
 	next_block(&w, 1);
 	CHECK(record_held_to(&w, &two, 0) == APM_RULE_NONE && record_held_to(&w, &none, 0) == APM_RULE_RULESET);
@@ -487,10 +487,10 @@ test_ruleset(void)
 	CHECK(apply(&w, drop(APM_ITEM_DROP_DATA_RULE, "pulse")) == APM_RULE_NONE);
 	CHECK_OK(apm_contract_ruleset(w.state, &one));
 	CHECK(record_held_to(&w, &one, 0) == APM_RULE_NONE && record_held_to(&w, &two, 0) == APM_RULE_NONE);
-	next_block(&w, APM_CONTRACT_GRACE_US);
+	next_block(&w, APM_QUEUED_GRACE_US);
 	CHECK(record_held_to(&w, &one, 0) == APM_RULE_NONE && record_held_to(&w, &two, 0) == APM_RULE_RULESET);
 	CHECK(apply(&w, drop(APM_ITEM_DROP_DATA_RULE, "weight")) == APM_RULE_NONE);
-	next_block(&w, APM_CONTRACT_GRACE_US);
+	next_block(&w, APM_QUEUED_GRACE_US);
 	CHECK(record_held_to(&w, &none, 0) == APM_RULE_NONE && record_held_to(&w, &one, 0) == APM_RULE_RULESET);
 	/* what came in the same block and never stood at its end was never in force: only "one" and "none" were */
 	tx = change(&w, items, 2);
