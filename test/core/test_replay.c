@@ -509,7 +509,8 @@ replay(unsigned seed)
 		Entry batch[BATCH] = {0};
 		int n = pick(BATCH) + 1;
 
-		time_us += (uint64_t) pick(4) * 300 * SECOND; /* often not at all */
+		/* often not at all, and sometimes longer than anything is borne with */
+		time_us += pick(8) == 0 ? APM_QUEUED_GRACE_US + 3000 * SECOND : (uint64_t) pick(4) * 300 * SECOND;
 		for (int i = 0; i < n; i++)
 		{
 			ApmTransaction tx = some_transaction(verifier, time_us);
