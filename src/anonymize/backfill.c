@@ -17,7 +17,6 @@
 #include "postgres.h"
 
 #include "access/table.h"
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
@@ -25,10 +24,10 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #include "anonymize/attachscan.h"
+#include "apm_attempt.h"
 #include "apm_errors.h"
 #include "apm_loghook.h"
 #include "keys/keyring.h"
@@ -160,7 +159,7 @@ close_batch(Batch *batch)
 
 /* Begins anew, unless there is a backfill to go on with. */
 static void
-start(Backfill *backfill)
+start(void *arg)
 {
 	static ApmStatement forget = {"DELETE FROM ONLY apm.attached_refusal WHERE id = $1", 1, {UUIDOID}, NULL};
 	static ApmStatement begin = {
@@ -170,6 +169,7 @@ start(Backfill *backfill)
 		{UUIDOID, INT8OID},
 		NULL,
 	};
+	Backfill *backfill = arg;
 	ApmSection section;
 	Datum args[2];
 	Batch batch;
@@ -271,8 +271,9 @@ next_rows(const Backfill *backfill, const Batch *batch, char ***last)
 
 /* One batch. */
 static void
-fill(Backfill *backfill)
+fill(void *arg)
 {
+	Backfill *backfill = arg;
 	Batch batch;
 	char **last;
 	uint64 n;
@@ -293,7 +294,7 @@ fill(Backfill *backfill)
 
 /* Passes the row that could not be submitted, if it is still the next. */
 static void
-refuse(Backfill *backfill)
+refuse(void *arg)
 {
 	static ApmStatement note = {
 		"INSERT INTO apm.attached_refusal (id, rid, code, refused_at) VALUES ($1, $2, $3, pg_catalog.now())"
@@ -302,6 +303,7 @@ refuse(Backfill *backfill)
 		{UUIDOID, UUIDOID, TEXTOID},
 		NULL,
 	};
+	Backfill *backfill = arg;
 	ApmSection section;
 	Datum args[3];
 	Batch batch;
@@ -329,33 +331,15 @@ refuse(Backfill *backfill)
 }
 
 /*
- * Does a step in a transaction of its own.  Returns its error, if it has one; then nothing of it is left.  In a
- * subtransaction, so that what the error has to undo is undone before the transaction ends.
+ * Does a step in a transaction of its own.  Returns its error, if it has one; then nothing of it is left.
  */
 static ErrorData *
-attempt(Backfill *backfill, void (*step)(Backfill *))
+attempt(Backfill *backfill, void (*step)(void *backfill))
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData *volatile error = NULL;
+	ErrorData *error;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
-	{
-		step(backfill);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
+	error = apm_attempt(step, backfill);
 	PopActiveSnapshot();
 	if (error == NULL)
 		SPI_commit();

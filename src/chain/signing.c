@@ -21,11 +21,10 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type_d.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
+#include "apm_attempt.h"
 #include "apm_errors.h"
 #include "apm_sql.h"
 #include "chain/final.h"
@@ -281,40 +280,41 @@ apm_signing_complete(const ApmChainIdentity *identity, const ApmTip *tip, const 
 	return good;
 }
 
+/* Whether the pool's rows still give a candidate. */
+typedef struct Question
+{
+	ApmBatch batch;
+	const ApmDigest *chain;
+	const ApmCandidate *candidate;
+	bool good;
+} Question;
+
+static void
+ask(void *arg)
+{
+	Question *question = arg;
+
+	MemoryContextSwitchTo(question->batch.context);
+	question->good = take_candidate(&question->batch, question->chain, question->candidate);
+}
+
 /* An error is an answer, too: a row that cannot be read will not be readable in a turn either. */
 bool
 apm_signing_can_complete(const ApmDigest *chain, const ApmCandidate *candidate)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ApmBatch batch = {
-		.context = context,
-		.height = candidate->header.height,
-		.time_us = candidate->header.time_us,
+	Question question = {
+		.batch =
+			{
+				.context = CurrentMemoryContext,
+				.height = candidate->header.height,
+				.time_us = candidate->header.time_us,
+			},
+		.chain = chain,
+		.candidate = candidate,
 	};
-	volatile bool good = false;
+	ErrorData *error = apm_attempt(ask, &question);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		good = take_candidate(&batch, chain, candidate);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		/* also before a cancellation goes on: a subtransaction that is left open outlives the statement */
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
-			ReThrowError(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return good;
+	if (error != NULL && ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
+		ReThrowError(error);
+	return error == NULL && question.good;
 }

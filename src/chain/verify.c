@@ -20,13 +20,12 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/resowner.h"
 
+#include "apm_attempt.h"
 #include "apm_errors.h"
 #include "apm_sql.h"
 #include "apm_user.h"
@@ -311,39 +310,28 @@ is_damage(int sqlstate)
 	}
 }
 
-/* What cannot be read at all is a fault, too, and has a place; the subtransaction cleans up behind it. */
+static void
+verify_step(void *arg)
+{
+	ApmWalk *walk = arg;
+
+	MemoryContextSwitchTo(walk->context);
+	verify(walk);
+}
+
+/* What cannot be read at all is a fault, too, and has a place. */
 static void
 verify_or_damaged(ApmWalk *walk)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *error = apm_attempt(verify_step, walk);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		verify(walk);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		/* also before it goes on: a subtransaction that is left open outlives the statement */
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (!is_damage(error->sqlerrcode))
-			ReThrowError(error);
-		MemoryContextSwitchTo(context);
-		(void) apm_walk_fault(walk, walk->at, -1,
-							  "block: a row of it or of what follows from it cannot be read (SQLSTATE %s)",
-							  unpack_sql_state(error->sqlerrcode));
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	if (error == NULL)
+		return;
+	if (!is_damage(error->sqlerrcode))
+		ReThrowError(error);
+	(void) apm_walk_fault(walk, walk->at, -1,
+						  "block: a row of it or of what follows from it cannot be read (SQLSTATE %s)",
+						  unpack_sql_state(error->sqlerrcode));
 }
 
 void
