@@ -78,8 +78,11 @@ CREATE TABLE apm.patient (
 	identity text COLLATE "C",
 	wrapped_key bytea NOT NULL CONSTRAINT patient_wrapped_key CHECK (octet_length(wrapped_key) = 60),
 	generation integer NOT NULL,
-	registered_at timestamptz NOT NULL
+	registered_at timestamptz NOT NULL,
+	erasing boolean NOT NULL DEFAULT false
 );
+-- what a rotation of the wrapping key has still to do
+CREATE INDEX patient_generation_idx ON apm.patient (generation);
 COMMENT ON TABLE apm.patient IS 'patient profiles (PP): keyed index, pseudonym, identity pseudonym and wrapped patient key';
 
 -- A version becomes the one that reads use when the chain has it.
@@ -107,6 +110,36 @@ CREATE TABLE apm.note (
 );
 COMMENT ON TABLE apm.note IS 'sealed notes of emergencies; the query of that Tid carries the digest';
 
+-- Patients who are to be forgotten.  Once it is done the row says that it was, and not of whom.
+CREATE TABLE apm.erasure (
+	id uuid CONSTRAINT erasure_pkey PRIMARY KEY,
+	asked_at timestamptz NOT NULL,
+	reason smallint NOT NULL,
+	state text NOT NULL DEFAULT 'asked'
+		CONSTRAINT erasure_state CHECK (state IN ('asked', 'sent', 'done', 'refused')),
+	apid text COLLATE "C",
+	actor bytea,
+	roles smallint,
+	tid uuid,
+	rule smallint,
+	voided bigint,
+	finished_at timestamptz
+);
+CREATE UNIQUE INDEX erasure_apid_idx ON apm.erasure (apid) WHERE apid IS NOT NULL;
+COMMENT ON TABLE apm.erasure IS 'requests to forget a patient, and what became of them';
+
+-- Keys of which a new generation was made, and how far what they hold has been moved to it.
+CREATE TABLE apm.key_rotation (
+	kind text NOT NULL,
+	generation integer NOT NULL,
+	started_at timestamptz NOT NULL,
+	items_total bigint NOT NULL DEFAULT 0,
+	items_done bigint NOT NULL DEFAULT 0,
+	finished_at timestamptz,
+	CONSTRAINT key_rotation_pkey PRIMARY KEY (kind, generation)
+);
+COMMENT ON TABLE apm.key_rotation IS 'rotations of keys and their progress';
+
 -- Who a staff pseudonym is.  Written with the transaction that first names it.  login is null where it stands for a
 -- role, as in a grant.
 -- Not unique: a client that has named somebody and not committed would block the network
@@ -123,7 +156,7 @@ COMMENT ON TABLE apm.staff IS 'staff pseudonyms on the chain, resolved at their 
 -- ---------------------------------------------------------------------------
 -- 2. Submission: a record from acknowledgement to the network server
 -- ---------------------------------------------------------------------------
--- Kept for ever: the same Rid with the same content again is a no-op.
+-- Kept for ever: the same Rid with the same content again is a no-op.  Of an erased patient's records only the Rid stays.
 CREATE TABLE apm.submission (
 	rid uuid CONSTRAINT submission_pkey PRIMARY KEY,
 	fingerprint bytea NOT NULL CONSTRAINT submission_fingerprint CHECK (octet_length(fingerprint) = 32),
@@ -138,6 +171,7 @@ CREATE TABLE apm.waiting (
 	id bigint GENERATED ALWAYS AS IDENTITY,
 	rid uuid CONSTRAINT waiting_pkey PRIMARY KEY,
 	index_key bytea NOT NULL,
+	generation integer NOT NULL,
 	sealed bytea NOT NULL,
 	reason text NOT NULL
 		CONSTRAINT waiting_reason CHECK (reason IN ('new', 'patient', 'identity', 'failed')),
@@ -290,9 +324,12 @@ CREATE TABLE apm.member (
 	member smallint NOT NULL,
 	spki bytea NOT NULL,
 	height bigint NOT NULL,
+	home bytea NOT NULL,
+	ended_height bigint,
+	ended_time bigint,
 	CONSTRAINT member_pkey PRIMARY KEY (id, member)
 );
-COMMENT ON TABLE apm.member IS 'derived: nodes (1) and origins (2) that the chain admits';
+COMMENT ON TABLE apm.member IS 'derived: keys of the nodes (1) and origins (2) that the chain admits; home is the id of the member''s first key; ended_height and ended_time (microseconds since 1970) are of the block that replaced it';
 
 -- What the contract consists of is found by applying these in order (src/core/item.h).
 CREATE TABLE apm.contract_item (
@@ -315,7 +352,35 @@ CREATE TABLE apm.ledger_patient (
 	changed_height bigint NOT NULL,
 	erased_height bigint
 );
-COMMENT ON TABLE apm.ledger_patient IS 'derived: registered patients and the digest of their current profile';
+COMMENT ON TABLE apm.ledger_patient IS 'derived: registered patients, the origin''s first key, and the digest of their current profile (of one who is erased: zeros)';
+
+CREATE TABLE apm.ledger_profile (
+	apid text COLLATE "C" NOT NULL,
+	version integer NOT NULL,
+	tid uuid NOT NULL,
+	height bigint NOT NULL,
+	position integer NOT NULL,
+	leaf bytea NOT NULL,
+	profile bytea NOT NULL,
+	CONSTRAINT ledger_profile_pkey PRIMARY KEY (apid, version)
+);
+COMMENT ON TABLE apm.ledger_profile IS 'derived: registrations and changes of patients who are not erased, with the digest of each version of the profile';
+
+-- What stood in ledger_profile and ledger_record of patients who are erased.  No Rid: it must not lead to the pseudonym.
+CREATE TABLE apm.ledger_void (
+	tid uuid CONSTRAINT ledger_void_pkey PRIMARY KEY,
+	apid text COLLATE "C" NOT NULL,
+	kind smallint NOT NULL,
+	actor bytea NOT NULL,
+	height bigint NOT NULL,
+	position integer NOT NULL,
+	leaf bytea NOT NULL,
+	erasure uuid NOT NULL,
+	erasure_height bigint NOT NULL
+);
+CREATE INDEX ledger_void_apid_idx ON apm.ledger_void (apid, height);
+CREATE INDEX ledger_void_erasure_idx ON apm.ledger_void (erasure_height, erasure);
+COMMENT ON TABLE apm.ledger_void IS 'derived: transactions that an erasure voided, whose bodies are gone';
 
 CREATE TABLE apm.ledger_record (
 	rid uuid CONSTRAINT ledger_record_pkey PRIMARY KEY,
@@ -392,7 +457,25 @@ CREATE TABLE apm.ledger_count (
 );
 COMMENT ON TABLE apm.ledger_count IS 'derived: counters of actors that rules and policies ask for';
 
--- Not dumped: rows say that a table was written past our code, as a restore does.
+-- Not dumped, like the two after it.
+CREATE TABLE apm.verified (
+	one boolean CONSTRAINT verified_pkey PRIMARY KEY DEFAULT true CONSTRAINT verified_one CHECK (one),
+	height bigint NOT NULL,
+	hash bytea NOT NULL,
+	verified_at timestamptz NOT NULL
+);
+COMMENT ON TABLE apm.verified IS 'up to which block apm_verify() found the ledger good; where it goes on when asked to resume';
+
+-- The last digest that was given out by itself.
+CREATE TABLE apm.digest_published (
+	one boolean CONSTRAINT digest_published_pkey PRIMARY KEY DEFAULT true CONSTRAINT digest_published_one CHECK (one),
+	height bigint NOT NULL,
+	hash bytea NOT NULL,
+	published_at timestamptz NOT NULL
+);
+COMMENT ON TABLE apm.digest_published IS 'the last digest that went to apm.digest_directory and apm.digest_command';
+
+-- Rows say that a table was written past our code, as a restore does.
 CREATE TABLE apm.load_notice (
 	relation name NOT NULL,
 	noticed_at timestamptz NOT NULL DEFAULT now()
@@ -440,6 +523,27 @@ CREATE INDEX outbox_later_idx ON apm.outbox (not_before) WHERE not_before IS NOT
 ALTER TABLE apm.outbox ALTER COLUMN apr SET STORAGE EXTERNAL;
 COMMENT ON TABLE apm.outbox IS 'aPRs, sealed for the APM, on their way to the cloud';
 
+-- Whom the cloud is to forget.
+CREATE TABLE apm.cloud_removal (
+	apid text COLLATE "C" CONSTRAINT cloud_removal_pkey PRIMARY KEY,
+	queued_at timestamptz NOT NULL,
+	tries integer NOT NULL DEFAULT 0,
+	not_before timestamptz
+);
+COMMENT ON TABLE apm.cloud_removal IS 'patients who are erased and whose rows outbox and cloud still have to lose';
+
+-- Where a rebuild of the cloud is.
+CREATE TABLE apm.cloud_rebuild (
+	one boolean CONSTRAINT cloud_rebuild_pkey PRIMARY KEY DEFAULT true CONSTRAINT cloud_rebuild_one CHECK (one),
+	started_at timestamptz NOT NULL,
+	height bigint NOT NULL,
+	last_rid uuid,
+	records_done bigint NOT NULL DEFAULT 0,
+	records_queued bigint NOT NULL DEFAULT 0,
+	finished_at timestamptz
+);
+COMMENT ON TABLE apm.cloud_rebuild IS 'how far the last rebuild of the cloud from the ledger is: records of blocks up to height, in the order of their Rids';
+
 CREATE TABLE apm.cloud_target (
 	one boolean CONSTRAINT cloud_target_pkey PRIMARY KEY DEFAULT true CONSTRAINT cloud_target_one CHECK (one),
 	relation regclass NOT NULL
@@ -461,13 +565,16 @@ COMMENT ON TABLE apm.cloud_record IS 'embedded cloud store, for servers without 
 -- ---------------------------------------------------------------------------
 REVOKE ALL ON ALL TABLES IN SCHEMA apm FROM PUBLIC;
 GRANT SELECT, INSERT ON apm.block, apm.leaf, apm.body, apm.load_notice TO apm_worker;
+-- what an erasure voids; the guards let nothing else go
+GRANT DELETE ON apm.body TO apm_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON apm.attached_table, apm.attached_refusal TO apm_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON
 	apm.attribute, apm.patient, apm.profile, apm.last_value, apm.note, apm.staff, apm.submission, apm.waiting,
 	apm.queue, apm.quarantine, apm.chain, apm.pool, apm.verdict, apm.candidate, apm.tip, apm.member,
 	apm.contract_item, apm.ledger_patient, apm.ledger_record, apm.ledger_token, apm.ledger_query,
-	apm.ledger_consent, apm.ledger_export, apm.ledger_count, apm.final_queue, apm.final_transaction, apm.outbox,
-	apm.cloud_target, apm.cloud_record
+	apm.ledger_consent, apm.ledger_export, apm.ledger_count, apm.ledger_profile, apm.ledger_void, apm.final_queue,
+	apm.final_transaction, apm.outbox, apm.cloud_target, apm.cloud_record, apm.cloud_removal, apm.cloud_rebuild,
+	apm.erasure, apm.key_rotation, apm.verified, apm.digest_published
 	TO apm_worker;
 -- how many may have come since the last count
 GRANT SELECT ON SEQUENCE apm.queue_id_seq, apm.outbox_id_seq, apm.waiting_id_seq TO apm_worker;
@@ -486,9 +593,10 @@ BEGIN
 		'apm.submission', 'apm.waiting', 'apm.waiting_id_seq', 'apm.queue', 'apm.queue_id_seq',
 		'apm.quarantine', 'apm.quarantine_id_seq', 'apm.chain',
 		'apm.pool', 'apm.pool_seq_seq', 'apm.block', 'apm.leaf', 'apm.body', 'apm.tip', 'apm.member',
-		'apm.contract_item', 'apm.ledger_patient', 'apm.ledger_record', 'apm.ledger_token', 'apm.ledger_query',
+		'apm.contract_item', 'apm.ledger_patient', 'apm.ledger_profile', 'apm.ledger_void', 'apm.ledger_record', 'apm.ledger_token', 'apm.ledger_query',
 		'apm.ledger_consent', 'apm.ledger_export', 'apm.ledger_count', 'apm.final_queue', 'apm.final_queue_id_seq',
-		'apm.final_transaction', 'apm.outbox', 'apm.outbox_id_seq', 'apm.cloud_target', 'apm.cloud_record']
+		'apm.final_transaction', 'apm.outbox', 'apm.outbox_id_seq', 'apm.cloud_target', 'apm.cloud_record',
+		'apm.cloud_removal', 'apm.cloud_rebuild', 'apm.erasure', 'apm.key_rotation']
 	LOOP
 		PERFORM pg_catalog.pg_extension_config_dump(wanted::pg_catalog.regclass, '');
 	END LOOP;
@@ -679,8 +787,8 @@ BEGIN
 		EXECUTE pg_catalog.format('ALTER TABLE apm.%I ENABLE ALWAYS TRIGGER %I, ENABLE ALWAYS TRIGGER %I',
 			guarded, pg_catalog.format('%s_append_only', guarded), pg_catalog.format('%s_no_change', guarded));
 	END LOOP;
-	FOREACH guarded IN ARRAY ARRAY['chain', 'tip', 'member', 'contract_item', 'ledger_patient', 'ledger_record',
-		'ledger_token', 'ledger_query', 'ledger_consent', 'ledger_export', 'ledger_count', 'submission', 'queue', 'pool', 'candidate', 'final_queue', 'outbox', 'waiting', 'final_transaction', 'load_notice']
+	FOREACH guarded IN ARRAY ARRAY['chain', 'tip', 'member', 'contract_item', 'ledger_patient', 'ledger_profile', 'ledger_void',
+		'ledger_record', 'ledger_token', 'ledger_query', 'ledger_consent', 'ledger_export', 'ledger_count', 'submission', 'queue', 'pool', 'candidate', 'final_queue', 'outbox', 'waiting', 'final_transaction', 'load_notice']
 	LOOP
 		EXECUTE pg_catalog.format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON apm.%I '
 			'FOR EACH STATEMENT EXECUTE FUNCTION apm.guard_notice()', pg_catalog.format('%s_noticed', guarded), guarded);

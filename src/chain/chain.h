@@ -12,8 +12,11 @@
 
 #include "core/contract.h"
 
-/* The chain of this database and this APM's origin id; false when apm_setup was not called. */
+/* The chain of this database and the id of the key that this APM signs with now; false when apm_setup was not called. */
 extern bool apm_chain_identity(ApmDigest *chain, ApmDigest *origin);
+
+/* Is this the id of our origin, or of our node, by any of its keys? */
+extern bool apm_chain_is_ours(ApmMember member, const ApmDigest *id);
 
 /*
  * Was a table written past our code, or does a guard sleep?  Then this may be half of a
@@ -60,6 +63,16 @@ typedef struct ApmBody
 } ApmBody;
 
 extern void apm_ledger_bodies(const ApmUuid *tids, int n, ApmBody *out);
+
+/*
+ * What an erasure of a patient must void as of now: his registration, its changes and his records, ascending by
+ * leaf; palloc'd.
+ */
+extern int apm_ledger_voids(ApmSlice apid, ApmVoid **out);
+/* Patients of our origin who are erased in the ledger, up to limit with their Tids, beginning after that aPid; palloc'd. */
+extern int apm_ledger_erased(ApmSlice after, int limit, ApmSlice **apids, ApmUuid **tids);
+/* Which of n Tids are of transactions that an erasure voided? */
+extern void apm_ledger_are_void(const ApmUuid *tids, int n, bool *voided);
 
 /* What the chain says of a patient as of block height; false when unknown. */
 extern bool apm_ledger_patient(ApmSlice apid, uint64 height, ApmPatientState *out);

@@ -32,7 +32,7 @@ typedef enum ApmRule
 	APM_RULE_PURPOSE = 11,	  /* purpose missing or not on the list */
 	APM_RULE_PROFILE = 12,	  /* profile version or old digest does not follow */
 	APM_RULE_AMENDS = 13,	  /* amended record unknown, superseded, or another patient's */
-	APM_RULE_MEMBERSHIP = 14, /* membership or difficulty change outside the genesis block */
+	APM_RULE_MEMBERSHIP = 14, /* a member, or a difficulty, outside the genesis block; a key that replaces none */
 	APM_RULE_CONSENT = 15,	  /* the patient withdrew, or nobody granted it */
 	APM_RULE_SELF = 16,		  /* benefits, or is reviewed by, its own actor */
 	APM_RULE_CAP = 17,		  /* more patients at once than the policy allows */
@@ -42,6 +42,7 @@ typedef enum ApmRule
 	APM_RULE_RULESET = 21,	  /* was not held to the data rules in force */
 	APM_RULE_RELEASE = 22,	  /* not the next release of its study */
 	APM_RULE_ITEM = 23,		  /* an item of the contract that cannot be applied */
+	APM_RULE_ERASURE = 24,	  /* does not name just the leaves that it must void, or no reason for it */
 
 	/* APM_SITE_RULE (item.h) and above: rules that a contract transaction added */
 
@@ -54,11 +55,15 @@ extern const char *apm_rule_text(uint16_t rule); /* one sentence for people */
 
 /*
  * What the genesis block lists as purposes (treatment, payment, operations, emergency, patient-request,
- * audit, research) and reasons (unconscious, life-threatening, danger-to-others, disaster,
- * other-emergency), names by code from 1 on; NULL behind the last.
+ * audit, research) and reasons, names by code from 1 on; NULL behind the last.  Reasons 1 to 5
+ * (unconscious, life-threatening, danger-to-others, disaster, other-emergency) are for emergencies alone,
+ * 6 to 10 (no-longer-needed, consent-withdrawn, objection, unlawful, legal-obligation: GDPR, Article 17(1)(a)
+ * to (e)) for erasures alone; those that a chain adds are for both.
  */
 extern const char *apm_genesis_purpose(uint16_t code);
 extern const char *apm_genesis_reason(uint16_t code);
+/* Is a listed reason with this code one for erasures (else: for emergencies)? */
+extern bool apm_reason_fits(uint16_t code, bool erasure);
 #define APM_PURPOSE_EMERGENCY 4
 #define APM_PURPOSE_PATIENT_REQUEST 5
 #define APM_PURPOSE_RESEARCH 7
@@ -67,10 +72,24 @@ typedef struct ApmPatientState
 {
 	bool known;
 	bool erased;
-	ApmDigest origin;
+	ApmDigest origin; /* id of the first key of the origin that registered him */
 	uint32_t version;
-	ApmDigest profile;
+	ApmDigest profile; /* of one who is erased: zeros */
 } ApmPatientState;
+
+/*
+ * A key that signs, or signed, for a member.  A member is known by the id of his first key.  A node's key is good
+ * up to the block that replaces it; an origin's for APM_QUEUED_GRACE_US of block time longer, for what was signed and
+ * waits.
+ */
+typedef struct ApmMemberState
+{
+	uint8_t member; /* ApmMember */
+	uint8_t spki[APM_SPKI_LEN];
+	ApmDigest home; /* id of the member's first key */
+	bool ended;
+	uint64_t ended_us; /* time of the block that replaced it */
+} ApmMemberState;
 
 typedef struct ApmRecordState
 {
@@ -118,8 +137,7 @@ extern void apm_contract_free(ApmContractState *s);
  */
 extern ApmStatus apm_contract_forget(ApmContractState *s);
 /* Loading; all copy.  An entry loaded twice keeps the later. */
-extern ApmStatus apm_contract_load_origin(ApmContractState *s, const uint8_t spki[APM_SPKI_LEN]);
-extern ApmStatus apm_contract_load_node(ApmContractState *s, const uint8_t spki[APM_SPKI_LEN]);
+extern ApmStatus apm_contract_load_member(ApmContractState *s, const ApmMemberState *m);
 /*
  * The items of the contract's transactions in earlier blocks, in the order of the chain.  time_us is that of
  * the block which they stand in.  APM_ERR_RANGE if it cannot be applied.
@@ -128,6 +146,8 @@ extern ApmStatus apm_contract_load_item(ApmContractState *s, const ApmItem *item
 extern ApmStatus apm_contract_load_patient(ApmContractState *s, ApmSlice apid, const ApmPatientState *p);
 extern ApmStatus apm_contract_load_record(ApmContractState *s, const ApmUuid *rid, const ApmRecordState *r);
 extern ApmStatus apm_contract_load_tid(ApmContractState *s, const ApmUuid *tid); /* seen before */
+/* One of the leaves that an erasure of the patient must void. */
+extern ApmStatus apm_contract_load_leaf(ApmContractState *s, ApmSlice apid, const ApmVoid *leaf);
 /* The last grant and the last revocation of each grantee and purpose, in any order; earlier ones do no harm. */
 extern ApmStatus apm_contract_load_consent(ApmContractState *s, ApmSlice apid,
 										   const uint8_t grantee[APM_STAFF_LEN], uint16_t purpose,
@@ -181,8 +201,14 @@ extern ApmStatus apm_contract_ruleset(const ApmContractState *s, ApmDigest *out)
 extern bool apm_contract_next_item(const ApmContractState *s, size_t *at, ApmItem *out);
 /* Could this item be applied to what is in force?  APM_ERR_RANGE if not. */
 extern ApmStatus apm_contract_try_item(const ApmContractState *s, const ApmItem *item);
-/* borrowed; NULL when not a member */
+/* borrowed; NULL when it is not the key of a node, or not any more */
 extern const ApmEcKey *apm_contract_node(const ApmContractState *s, const ApmDigest *id);
+/* The key in force of the member whose first key has this id; false when there is no such member. */
+extern bool apm_contract_current(const ApmContractState *s, ApmMember member, const ApmDigest *home,
+								 ApmDigest *id);
+/* The member (his first key) whom a key belongs or belonged to; false when it is nobody's. */
+extern bool apm_contract_home(const ApmContractState *s, ApmMember member, const ApmDigest *id,
+							  ApmDigest *home);
 /* what the state says; known = false when not loaded */
 extern ApmStatus apm_contract_patient(const ApmContractState *s, ApmSlice apid, ApmPatientState *out);
 /*
@@ -216,6 +242,7 @@ typedef struct ApmNeeds
 	bool has_query; /* the query that it rests on */
 	ApmUuid query;
 	bool consents; /* the grants and revocations of apid */
+	bool leaves;   /* the leaves that an erasure of apid must void */
 	bool has_study;
 	uint8_t study[APM_STUDY_LEN];
 	int ncounts;
@@ -250,6 +277,13 @@ extern uint16_t apm_contract_evaluate(const ApmContractState *s, const ApmOpened
 /* Enter the effects of a valid transaction, at its place in the chain. */
 extern ApmStatus apm_contract_apply(ApmContractState *s, const ApmOpened *t, uint64_t height,
 									uint32_t position, uint64_t block_time_us);
+
+/*
+ * Enters what is left of a valid transaction that an erasure further on voided, at its place in the chain: the patient is
+ * known, with one version more, or has one record more; origin is the one that signed the erasure.
+ */
+extern ApmStatus apm_contract_apply_void(ApmContractState *s, ApmSlice apid, const ApmDigest *origin,
+										 const ApmVoid *voided, uint64_t block_time_us);
 
 /*
  * Header against its parent (NULL for genesis) and state: link, height, history root, time not before the

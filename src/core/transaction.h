@@ -29,7 +29,7 @@ typedef enum ApmKind
 	APM_KIND_PRIMARY = 2,	 /* a record */
 	APM_KIND_QUERY = 3,		 /* a read asked for */
 	APM_KIND_CONSENT = 4,	 /* a grant, a revocation, the review of an emergency */
-	APM_KIND_ERASURE = 5,	 /* has no template yet */
+	APM_KIND_ERASURE = 5,	 /* of a patient: names the leaves that it voids */
 	APM_KIND_EXPORT = 6,	 /* a dataset that was released */
 	APM_KIND_MEMBERSHIP = 7, /* nodes and origins */
 	APM_KIND_CONTRACT = 8	 /* policies, purposes, reasons, templates, rules */
@@ -164,16 +164,47 @@ typedef struct ApmExportFields
 	ApmDigest digest; /* SHA-256 of the file */
 } ApmExportFields;
 
+/*
+ * A leaf that an erasure voids: of a registration, a change or a record of the patient.  Its nonce and
+ * transaction are pruned, so the erasure keeps what the contract's state still needs of it: what kind it was,
+ * and whom it counts for.  Not the Rid: who knows whose record a Rid was must not find the pseudonym by it.
+ */
+typedef struct ApmVoid
+{
+	ApmDigest leaf;
+	uint8_t kind; /* APM_KIND_PATIENT or APM_KIND_PRIMARY */
+	uint8_t actor[APM_STAFF_LEN];
+} ApmVoid;
+
+#define APM_VOID_LEN (APM_DIGEST_LEN + 1 + APM_STAFF_LEN)
+#define APM_VOIDS_MAX 1000000
+
+typedef struct ApmErasureFields
+{
+	ApmSlice apid;
+	uint16_t reason; /* code from the list on the chain */
+	uint32_t count;	 /* 1 to APM_VOIDS_MAX */
+	ApmSlice voids;	 /* count times APM_VOID_LEN bytes, leaves ascending, none twice */
+} ApmErasureFields;
+
+/* Void i of the erasure; i < count. */
+extern void apm_erasure_void(const ApmErasureFields *fields, uint32_t i, ApmVoid *out);
+/* Its place among the voids; false if the leaf is not one of them. */
+extern bool apm_erasure_find(const ApmErasureFields *fields, const ApmDigest *leaf, uint32_t *i);
+
 typedef enum ApmMember
 {
 	APM_MEMBER_NODE = 1,
 	APM_MEMBER_ORIGIN = 2
 } ApmMember;
 
+/* A key that signs for a member: its first, in the genesis block, or one that replaces the last. */
 typedef struct ApmMembershipFields
 {
 	uint8_t member; /* ApmMember */
 	uint8_t spki[APM_SPKI_LEN];
+	ApmDigest replaces;		  /* id of the key that this one replaces; zeros: none */
+	ApmSignature endorsement; /* of that key, see apm_member_endorse(); zeros: none */
 } ApmMembershipFields;
 
 /* Policies of the contract; what a chain does not set has its default. */
@@ -219,6 +250,7 @@ typedef struct ApmTransaction
 		ApmPrimaryFields primary;
 		ApmQueryFields query;
 		ApmConsentFields consent;
+		ApmErasureFields erasure;
 		ApmExportFields export;
 		ApmMembershipFields membership;
 		ApmContractFields contract;
@@ -259,6 +291,15 @@ extern ApmStatus apm_origin_sign(const ApmEcKey *key, const ApmDigest *root, uin
  * cache of the process, so that the records of one statement cost one verification.
  */
 extern ApmStatus apm_origin_verify(const ApmEcKey *key, const ApmDigest *leaf, const ApmOriginProof *proof);
+
+/*
+ * The key that is replaced signs SHA-256("apm member\0" || chain || u8 member || id of the key || SPKI of its
+ * successor).
+ */
+extern ApmStatus apm_member_endorse(const ApmEcKey *replaced, const ApmDigest *chain, uint8_t member,
+									const uint8_t spki[APM_SPKI_LEN], ApmSignature *out);
+extern ApmStatus apm_member_verify(const ApmEcKey *replaced, const ApmDigest *chain,
+								   const ApmMembershipFields *fields);
 
 /*
  * A signed transaction (of kind primary: the paper's aPR): u8 tag 'A', u8 version 1,

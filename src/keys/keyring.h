@@ -55,8 +55,13 @@ extern ApmSealer *apm_key_sealer(bool apm, bool ns, bool pb);
 /* Opens what is sealed for any generation of the pair whose private key is here. */
 extern ApmOpener *apm_key_opener(ApmPair pair);
 
-/* The active signing pair. */
+/* The active signing pair: the newest. */
 extern const ApmEcKey *apm_key_signer(ApmSigningKey key);
+/*
+ * The signing pair with that id, of any generation.  Which one signs is said by the chain, which admits a new key some
+ * time after it was made (apm_chain_signer() in chain/chain.h).
+ */
+extern const ApmEcKey *apm_key_signer_of(ApmSigningKey key, const ApmDigest *id);
 
 /*
  * Is what a step needs here?  False only where the key is absent; a key that is here
@@ -79,6 +84,20 @@ typedef struct ApmKeyInfo
 
 /* All keys that are here, palloc'd, by kind and generation; returns how many. */
 extern int apm_key_list(ApmKeyInfo **out);
+
+/*
+ * Makes the next generation of a kind that has generations, durably, and answers its number; other processes use it
+ * after a reload.  Raises 22023 for a kind that has none, 55000 where keys come from a command: there the next generation is made
+ * by whoever keeps them.
+ */
+extern uint32 apm_key_make_next(const char *kind);
+/* The highest generation that is here; 0: none. */
+extern uint32 apm_key_newest(const char *kind);
+/*
+ * Removes the private key of an old generation, durably; the caller has made sure that nothing needs it.  Where
+ * keys come from a command, raises 55000 unless the command answers already that it is retired.
+ */
+extern void apm_key_remove(const char *kind, uint32 generation);
 
 /* Reads all keys anew at the next question, as after a reload. */
 extern void apm_key_forget(void);
