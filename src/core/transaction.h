@@ -167,16 +167,18 @@ typedef struct ApmExportFields
 /*
  * A leaf that an erasure voids: of a registration, a change or a record of the patient.  Its nonce and
  * transaction are pruned, so the erasure keeps what the contract's state still needs of it: what kind it was,
- * and whom it counts for.  Not the Rid: who knows whose record a Rid was must not find the pseudonym by it.
+ * and whom it counts for.  And its Tid, which stands beside the leaf but is proved by the transaction alone.  Not the
+ * Rid: who knows whose record a Rid was must not find the pseudonym by it.
  */
 typedef struct ApmVoid
 {
 	ApmDigest leaf;
 	uint8_t kind; /* APM_KIND_PATIENT or APM_KIND_PRIMARY */
 	uint8_t actor[APM_STAFF_LEN];
+	ApmUuid tid;
 } ApmVoid;
 
-#define APM_VOID_LEN (APM_DIGEST_LEN + 1 + APM_STAFF_LEN)
+#define APM_VOID_LEN (APM_DIGEST_LEN + 1 + APM_STAFF_LEN + APM_UUID_LEN)
 #define APM_VOIDS_MAX 1000000
 
 typedef struct ApmErasureFields
