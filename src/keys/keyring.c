@@ -316,6 +316,18 @@ ring_of(int kind_index)
 	return ring;
 }
 
+/*
+ * The same, read anew: what is asked for may be younger than the ring.  Only for kinds of which no
+ * sealer and no opener is made.
+ */
+static ApmRing *
+read_again(int kind_index)
+{
+	Assert(apm_key_kinds[kind_index].form != APM_FORM_RSA);
+	keyring.rings[kind_index].loaded = false;
+	return ring_of(kind_index);
+}
+
 static const char *
 missing_hint(const ApmKeyKind *kind, uint32 generation)
 {
@@ -370,18 +382,28 @@ apm_key_wrapping_active(void)
 	return active_key(APM_KIND_OF_WRAPPING, true)->generation;
 }
 
-const uint8_t *
-apm_key_wrapping(uint32 generation)
+static const uint8_t *
+find_wrapping(const ApmRing *ring, uint32 generation)
 {
-	ApmRing *ring = ring_of(APM_KIND_OF_WRAPPING);
-
 	for (int i = 0; i < ring->count; i++)
 	{
 		if (ring->keys[i].generation == generation)
 			return ring->keys[i].secret;
 	}
-	raise_missing(APM_KIND_OF_WRAPPING, generation, "secret");
 	return NULL;
+}
+
+const uint8_t *
+apm_key_wrapping(uint32 generation)
+{
+	const uint8_t *found = find_wrapping(ring_of(APM_KIND_OF_WRAPPING), generation);
+
+	/* a row may have been wrapped anew while this process was in the middle of a command */
+	if (found == NULL)
+		found = find_wrapping(read_again(APM_KIND_OF_WRAPPING), generation);
+	if (found == NULL)
+		raise_missing(APM_KIND_OF_WRAPPING, generation, "secret");
+	return found;
 }
 
 ApmSealer *
@@ -443,6 +465,41 @@ const ApmEcKey *
 apm_key_signer(ApmSigningKey key)
 {
 	return active_key(APM_KIND_OF_SIGNER(key), true)->ec;
+}
+
+/* The ring's private key with that id; NULL if it has none. */
+static const ApmEcKey *
+find_signer(const ApmRing *ring, const ApmDigest *id)
+{
+	for (int i = 0; i < ring->count; i++)
+	{
+		ApmDigest own;
+
+		if (!ring->keys[i].has_private)
+			continue;
+		apm_ec_id(ring->keys[i].ec, &own);
+		if (memcmp(&own, id, sizeof(own)) == 0)
+			return ring->keys[i].ec;
+	}
+	return NULL;
+}
+
+const ApmEcKey *
+apm_key_signer_of(ApmSigningKey key, const ApmDigest *id)
+{
+	int kind_index = APM_KIND_OF_SIGNER(key);
+	const ApmEcKey *found = find_signer(ring_of(kind_index), id);
+
+	/* the chain may name a key that was made after the ring was read */
+	if (found == NULL)
+		found = find_signer(read_again(kind_index), id);
+	if (found == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_APM_KEY_MISSING),
+				 errmsg("this server lacks the key \"%s\" that the chain names as the one in force",
+						apm_key_kinds[kind_index].name),
+				 errhint("Bring it back from its backup; SELECT * FROM apm.key lists the keys that are here.")));
+	return found;
 }
 
 /* Is any key of this kind here, and with its private half if that is asked for? */

@@ -59,7 +59,7 @@ extern ApmOpener *apm_key_opener(ApmPair pair);
 extern const ApmEcKey *apm_key_signer(ApmSigningKey key);
 /*
  * The signing pair with that id, of any generation.  Which one signs is said by the chain, which admits a new key some
- * time after it was made (apm_chain_signer() in chain/chain.h).
+ * time after it was made.
  */
 extern const ApmEcKey *apm_key_signer_of(ApmSigningKey key, const ApmDigest *id);
 
