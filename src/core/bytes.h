@@ -136,6 +136,7 @@ extern bool apm_reader_done(const ApmReader *r); /* no failure and nothing left 
 /* Text forms.  Outputs are NUL-terminated; sizes are without the NUL. */
 extern size_t apm_base64_len(size_t len);
 extern void apm_base64_encode(const void *data, size_t len, char *out);
+extern ApmStatus apm_base64_decode(const char *text, size_t len, ApmBuf *out);			   /* strict */
 extern void apm_base64url_encode(const void *data, size_t len, char *out, size_t *outlen); /* no padding */
 extern ApmStatus apm_base64url_decode(const char *text, size_t len, ApmBuf *out);		   /* strict */
 extern void apm_hex_encode(const void *data, size_t len, char *out);		 /* lower case, 2*len+1 */

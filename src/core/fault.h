@@ -18,9 +18,9 @@ typedef enum ApmFaultRule
 	APM_FAULT_NONE = 0,
 
 	/* of a block: as ApmBlockFault, and */
-	APM_FAULT_FORMAT,	/* the header cannot be read */
-	APM_FAULT_HASH,		/* is not stored under its hash */
-	APM_FAULT_HEIGHT,	/* none, or a second one, of this height */
+	APM_FAULT_FORMAT, /* the header cannot be read */
+	APM_FAULT_HASH,	  /* is not stored under its hash */
+	APM_FAULT_HEIGHT, /* none, or a second one, of this height */
 	APM_FAULT_CHAIN,
 	APM_FAULT_LINK,
 	APM_FAULT_HISTORY,

@@ -40,4 +40,24 @@ extern ApmStatus apm_json_read(ApmSlice text, ApmJson *out);
 /* NULL: there is none of this name, or it has another type */
 extern const ApmJsonMember *apm_json_find(const ApmJson *json, const char *name, ApmJsonType type);
 
+/* What digests and proofs ask of members that they know; false is for APM_ERR_FORMAT. */
+/* Is there a string of this name that says just that? */
+extern bool apm_json_says(const ApmJson *json, const char *name, const char *text);
+extern bool apm_json_number(const ApmJson *json, const char *name, uint64_t max, uint64_t *out);
+/* A string of len bytes in hexadecimal, lower case. */
+extern bool apm_json_hex(const ApmJson *json, const char *name, void *out, size_t len);
+/* An array of digests in hexadecimal, at most max of them. */
+extern bool apm_json_digests(const ApmJson *json, const char *name, size_t max, ApmDigest *out,
+							 size_t *count);
+
+/* The same way out: each appends a member; the object is begun and ended around them. */
+extern void apm_json_begin(ApmBuf *out);
+extern void apm_json_end(ApmBuf *out);
+/* name and text have no character that would need an escape */
+extern void apm_json_put_text(ApmBuf *out, const char *name, const char *text);
+extern void apm_json_put_number(ApmBuf *out, const char *name, uint64_t number);
+extern void apm_json_put_hex(ApmBuf *out, const char *name, const void *data, size_t len);
+extern void apm_json_put_digests(ApmBuf *out, const char *name, const ApmDigest *digests, size_t count);
+extern void apm_json_put_base64url(ApmBuf *out, const char *name, ApmSlice data);
+
 #endif /* APM_CORE_JSON_H */

@@ -3,9 +3,9 @@
  *	  The text forms of bytes: base64, base64url and hexadecimal (RFC 4648), and the
  *	  layout of UUID version 7 (RFC 9562, 5.7).
  *
- * The base64url decoder is strict: no padding, no white space, no other alphabet, and
- * the bits that the last character has left over must be zero (RFC 4648, 3.5).  So a
- * text that decodes is the only text for its bytes.
+ * The decoders are strict: padding in base64 and none in base64url, no white space, no other
+ * alphabet, and the bits that the last character has left over must be zero (RFC 4648, 3.5).
+ * So a text that decodes is the only text for its bytes.
  */
 #include "bytes.h"
 
@@ -68,9 +68,9 @@ apm_base64url_encode(const void *data, size_t len, char *out, size_t *outlen)
 		*outlen = n;
 }
 
-/* The six bits of a base64url character, or -1. */
+/* The six bits of a character of base64, of which the last two characters are given, or -1. */
 static int
-base64url_value(char c)
+base64_value(char c, char plus, char slash)
 {
 	if (c >= 'A' && c <= 'Z')
 		return c - 'A';
@@ -78,16 +78,16 @@ base64url_value(char c)
 		return c - 'a' + 26;
 	if (c >= '0' && c <= '9')
 		return c - '0' + 52;
-	if (c == '-')
+	if (c == plus)
 		return 62;
-	if (c == '_')
+	if (c == slash)
 		return 63;
 	return -1;
 }
 
-/* Appends the bytes of a base64url text to out, all or none of them. */
-ApmStatus
-apm_base64url_decode(const char *text, size_t len, ApmBuf *out)
+/* Appends the bytes of a text without padding to out, all or none of them. */
+static ApmStatus
+decode_unpadded(const char *text, size_t len, char plus, char slash, ApmBuf *out)
 {
 	uint32_t bits = 0;
 	int held = 0;
@@ -101,7 +101,7 @@ apm_base64url_decode(const char *text, size_t len, ApmBuf *out)
 	at = out->data + out->len;
 	for (size_t i = 0; i < len; i++)
 	{
-		int value = base64url_value(text[i]);
+		int value = base64_value(text[i], plus, slash);
 
 		if (value < 0)
 			return APM_ERR_FORMAT;
@@ -117,6 +117,23 @@ apm_base64url_decode(const char *text, size_t len, ApmBuf *out)
 		return APM_ERR_FORMAT;
 	out->len += n;
 	return APM_OK;
+}
+
+/* With all of its padding and nothing else. */
+ApmStatus
+apm_base64_decode(const char *text, size_t len, ApmBuf *out)
+{
+	if (len % 4 != 0)
+		return APM_ERR_FORMAT;
+	for (int i = 0; i < 2 && len > 0 && text[len - 1] == '='; i++)
+		len--;
+	return decode_unpadded(text, len, '+', '/', out);
+}
+
+ApmStatus
+apm_base64url_decode(const char *text, size_t len, ApmBuf *out)
+{
+	return decode_unpadded(text, len, '-', '_', out);
 }
 
 /* out has room for 2 * len + 1. */
