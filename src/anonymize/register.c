@@ -65,11 +65,20 @@ seal_profile(ApmPatient *p, ApmSlice text, const ApmDigest *old, ApmOutgoing *ou
 	return out->items[apm_outgoing_add(out, &tx)].tid;
 }
 
+/* What this patient's pseudonyms are blinded with; wipe it. */
+static void
+blind_of(const ApmPatient *p, uint8 blind[APM_BLIND_LEN])
+{
+	apm_check(apm_pseudonym_blind(p->key, blind), "make a pseudonym");
+}
+
 /* The identity's pseudonym into out; false in random mode, where nothing is derived from the person. */
 static bool
-identity_of(const ApmFields *identifying, char out[APM_PSEUDONYM_LEN + 1])
+identity_of(const ApmPatient *p, const ApmFields *identifying, char out[APM_PSEUDONYM_LEN + 1])
 {
+	uint8 blind[APM_BLIND_LEN];
 	ApmAttribute *attributes;
+	ApmStatus status;
 	ApmBuf *texts;
 
 	if (apm_pseudonym_mode == APM_PSEUDONYM_RANDOM)
@@ -89,9 +98,11 @@ identity_of(const ApmFields *identifying, char out[APM_PSEUDONYM_LEN + 1])
 	}
 	/* a bcrypt cannot be interrupted */
 	CHECK_FOR_INTERRUPTS();
-	apm_check(
-		apm_identity(apm_key_secret(APM_SECRET_PEPPER), attributes, identifying->n, apm_salting_rounds, out),
-		"make a pseudonym");
+	blind_of(p, blind);
+	status = apm_identity(apm_key_secret(APM_SECRET_PEPPER), blind, attributes, identifying->n,
+						  apm_salting_rounds, out);
+	apm_wipe(blind, sizeof(blind));
+	apm_check(status, "make a pseudonym");
 	for (int i = 0; i < 2 * identifying->n; i++)
 		apm_buf_reset(&texts[i]);
 	pfree(texts);
@@ -100,15 +111,22 @@ identity_of(const ApmFields *identifying, char out[APM_PSEUDONYM_LEN + 1])
 }
 
 static void
-make_apid(const ApmPid *pid, char out[APM_APID_MAX + 1])
+make_apid(ApmPatient *p, const ApmPid *pid)
 {
+	uint8 blind[APM_BLIND_LEN];
+	ApmStatus status;
+
 	CHECK_FOR_INTERRUPTS();
 	if (apm_pseudonym_mode == APM_PSEUDONYM_RANDOM)
-		apm_check(apm_pseudonym_random(out), "make a pseudonym");
-	else
-		apm_check(apm_pseudonym(apm_key_secret(APM_SECRET_PEPPER), APM_SLICE("pid", 3),
-								APM_SLICE(pid->text.data, pid->text.len), apm_salting_rounds, out),
-				  "make a pseudonym");
+	{
+		apm_check(apm_pseudonym_random(p->apid), "make a pseudonym");
+		return;
+	}
+	blind_of(p, blind);
+	status = apm_pseudonym(apm_key_secret(APM_SECRET_PEPPER), blind, APM_SLICE("pid", 3),
+						   APM_SLICE(pid->text.data, pid->text.len), apm_salting_rounds, p->apid);
+	apm_wipe(blind, sizeof(blind));
+	apm_check(status, "make a pseudonym");
 }
 
 static void
@@ -160,7 +178,7 @@ write_identity(const ApmPatient *p, const ApmFields *identifying)
 	static ApmStatement put = {
 		"UPDATE apm.patient SET identity = $2 WHERE apid = $1", 2, {TEXTOID, TEXTOID}, NULL};
 	char identity[APM_PSEUDONYM_LEN + 1];
-	bool hashed = identity_of(identifying, identity);
+	bool hashed = identity_of(p, identifying, identity);
 	Datum args[] = {apm_text_datum(apm_patient_apid(p)), hashed ? CStringGetTextDatum(identity) : (Datum) 0};
 
 	apm_run_nulls(&put, args, hashed ? "  " : " n", 0);
@@ -194,8 +212,8 @@ make_patient(ApmPatient *p, const ApmPid *pid, const ApmFields *identifying)
 		apm_raise(APM_ERR_MEMORY, "register the patient");
 	apm_check(apm_random(p->key, 32), "draw the patient's key");
 	apm_check(apm_secret_key_id(p->key, &p->key_id), "draw the patient's key");
-	make_apid(pid, p->apid);
-	hashed = identity_of(identifying, identity);
+	make_apid(p, pid);
+	hashed = identity_of(p, identifying, identity);
 	if (!write_patient(p, hashed ? identity : NULL))
 		return false;
 	apm_last_values_begin(apm_patient_apid(p));

@@ -83,7 +83,7 @@ check_work(const ApmContractState *s, const ApmHeader *h, const ApmDigest *hash)
 static ApmBlockFault
 check_signature(const ApmContractState *s, const ApmHeader *h, const ApmDigest *hash, const ApmSignature *sig)
 {
-	const ApmEcKey *node = apm_contract_node(s, &h->node);
+	const ApmEcKey *node = apm_contract_block_signer(s, &h->node, h->height);
 	ApmStatus status;
 
 	if (node == NULL)

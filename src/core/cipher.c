@@ -410,6 +410,61 @@ apm_last_values_open(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmS
 	return open_about(&about, patient_key, key_id, apid, sealed, out);
 }
 
+/* The key that a waiting record is sealed under, and its id. */
+static ApmStatus
+waiting_key(const uint8_t wrapping[32], const ApmUuid *rid, uint8_t key[32], ApmKeyId *key_id)
+{
+	static const char info[] = "apm waiting";
+	ApmStatus status =
+		apm_hkdf_sha256(wrapping, 32, rid->bytes, APM_UUID_LEN, info, sizeof(info) - 1, key, 32);
+
+	return status == APM_OK ? apm_secret_key_id(key, key_id) : status;
+}
+
+static void
+waiting_context(uint32_t generation, const ApmUuid *rid, ApmBuf *out)
+{
+	apm_put_raw(out, "waiting", 7);
+	apm_put_u32(out, generation);
+	apm_put_raw(out, rid->bytes, APM_UUID_LEN);
+}
+
+ApmStatus
+apm_waiting_seal(const uint8_t wrapping[32], uint32_t generation, const ApmUuid *rid, ApmSlice text,
+				 ApmBuf *out)
+{
+	ApmBuf about = {0};
+	uint8_t key[32];
+	ApmKeyId key_id;
+	ApmStatus status = waiting_key(wrapping, rid, key, &key_id);
+
+	if (status == APM_OK)
+	{
+		waiting_context(generation, rid, &about);
+		status = seal_about(&about, key, &key_id, (ApmSlice){rid->bytes, APM_UUID_LEN}, text, out);
+	}
+	apm_wipe(key, sizeof(key));
+	return status;
+}
+
+ApmStatus
+apm_waiting_open(const uint8_t wrapping[32], uint32_t generation, const ApmUuid *rid, ApmSlice sealed,
+				 ApmBuf *out)
+{
+	ApmBuf about = {0};
+	uint8_t key[32];
+	ApmKeyId key_id;
+	ApmStatus status = waiting_key(wrapping, rid, key, &key_id);
+
+	if (status == APM_OK)
+	{
+		waiting_context(generation, rid, &about);
+		status = open_about(&about, key, &key_id, (ApmSlice){rid->bytes, APM_UUID_LEN}, sealed, out);
+	}
+	apm_wipe(key, sizeof(key));
+	return status;
+}
+
 static ApmStatus
 wrap_aad(uint32_t generation, ApmSlice apid, ApmBuf *out)
 {

@@ -1,6 +1,7 @@
 /*
  * cipher.h
- *	  AES-256-GCM (NIST SP 800-38D), the inner record, the sealed profile and the sealed note.
+ *	  AES-256-GCM (NIST SP 800-38D), and what is sealed under one secret key: the inner record, the profile, the
+ *	  note, a record that waits.
  *
  * A padded seal:  u8 tag 'R', u8 version 1, 8-byte key id, 32-byte key commitment,
  * 12-byte nonce, ciphertext, 16-byte GCM tag.  From the patient key, HKDF (RFC 5869)
@@ -57,6 +58,16 @@ extern ApmStatus apm_last_values_seal(const uint8_t patient_key[32], const ApmKe
 									  ApmSlice text, ApmBuf *out);
 extern ApmStatus apm_last_values_open(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmSlice apid,
 									  ApmSlice sealed, ApmBuf *out);
+
+/*
+ * A record that waits for its patient: a padded seal under HKDF(wrapping key, salt Rid, info "apm waiting") in the
+ * place of a patient key; salt Rid, context "waiting" || u32 generation || Rid.  Symmetric, so that it dies with
+ * the wrapping key's generation, in old copies too.
+ */
+extern ApmStatus apm_waiting_seal(const uint8_t wrapping[32], uint32_t generation, const ApmUuid *rid,
+								  ApmSlice text, ApmBuf *out);
+extern ApmStatus apm_waiting_open(const uint8_t wrapping[32], uint32_t generation, const ApmUuid *rid,
+								  ApmSlice sealed, ApmBuf *out);
 
 /*
  * A patient key wrapped by a wrapping key: nonce, AES-256-GCM, tag: 60 bytes.

@@ -9,7 +9,6 @@
  */
 #include "contract_state.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "digest.h"
@@ -27,15 +26,6 @@
 
 #define FETCH_CAP_DEFAULT 1000
 
-/* Members. */
-static ApmStatus
-init_members(ApmContractState *s)
-{
-	ApmStatus status = apm_map_init(&s->origins, sizeof(ApmEcKey *));
-
-	return status == APM_OK ? apm_map_init(&s->nodes, sizeof(ApmEcKey *)) : status;
-}
-
 /* What the ledger says about single patients, records, queries, actors. */
 static ApmStatus
 init_subjects(ApmContractState *s)
@@ -48,6 +38,7 @@ init_subjects(ApmContractState *s)
 		{&s->patients, sizeof(ApmPatientState)},
 		{&s->records, sizeof(ApmRecordState)},
 		{&s->tids, 0},
+		{&s->leaves, sizeof(ApmLeaves)},
 		{&s->words, sizeof(ApmWords)},
 		{&s->queries, sizeof(ApmQueryState)},
 		{&s->studies, sizeof(uint32_t)},
@@ -70,7 +61,7 @@ apm_contract_new(const ApmDigest *chain, ApmContractState **out)
 	if (s == NULL)
 		return APM_ERR_MEMORY;
 	s->chain = *chain;
-	status = init_members(s);
+	status = apm_members_init(s);
 	if (status == APM_OK)
 		status = init_subjects(s);
 	if (status != APM_OK)
@@ -80,18 +71,6 @@ apm_contract_new(const ApmDigest *chain, ApmContractState **out)
 	}
 	*out = s;
 	return APM_OK;
-}
-
-static void
-free_members(ApmMap *map)
-{
-	size_t at = 0;
-	const ApmDigest *id;
-	void *value;
-
-	while (apm_map_next(map, &at, &id, &value))
-		apm_ec_free(*(ApmEcKey **) value);
-	apm_map_free(map);
 }
 
 static void
@@ -107,8 +86,21 @@ free_words(ApmMap *map)
 }
 
 static void
+free_leaves(ApmMap *map)
+{
+	size_t at = 0;
+	const ApmDigest *patient;
+	void *value;
+
+	while (apm_map_next(map, &at, &patient, &value))
+		apm_core_free(((ApmLeaves *) value)->v);
+	apm_map_free(map);
+}
+
+static void
 free_subjects(ApmContractState *s)
 {
+	free_leaves(&s->leaves);
 	free_words(&s->words);
 	apm_map_free(&s->patients);
 	apm_map_free(&s->records);
@@ -124,8 +116,7 @@ apm_contract_free(ApmContractState *s)
 {
 	if (s == NULL)
 		return;
-	free_members(&s->origins);
-	free_members(&s->nodes);
+	apm_members_free(s);
 	free_subjects(s);
 	apm_inforce_free(&s->items);
 	apm_core_free(s);
@@ -188,42 +179,6 @@ get_short(const ApmMap *map, const uint8_t name[16], void *out, size_t size)
 	get(map, &key, out, size);
 }
 
-static ApmStatus
-load_member(ApmMap *members, const uint8_t spki[APM_SPKI_LEN])
-{
-	ApmEcKey *key;
-	ApmDigest id;
-	void *value;
-	ApmStatus status;
-
-	status = apm_ec_from_spki(APM_SLICE(spki, APM_SPKI_LEN), &key);
-	if (status != APM_OK)
-		return status;
-	apm_ec_id(key, &id);
-	status = apm_map_put(members, &id, &value);
-	if (status != APM_OK)
-	{
-		apm_ec_free(key);
-		return status;
-	}
-	/* one id, one key: an earlier one is the same */
-	apm_ec_free(*(ApmEcKey **) value);
-	*(ApmEcKey **) value = key;
-	return APM_OK;
-}
-
-ApmStatus
-apm_contract_load_origin(ApmContractState *s, const uint8_t spki[APM_SPKI_LEN])
-{
-	return load_member(&s->origins, spki);
-}
-
-ApmStatus
-apm_contract_load_node(ApmContractState *s, const uint8_t spki[APM_SPKI_LEN])
-{
-	return load_member(&s->nodes, spki);
-}
-
 ApmStatus
 apm_contract_load_item(ApmContractState *s, const ApmItem *item, uint64_t time_us)
 {
@@ -253,6 +208,45 @@ apm_contract_load_tid(ApmContractState *s, const ApmUuid *tid)
 
 	short_key(tid->bytes, &key);
 	return apm_map_put(&s->tids, &key, &value);
+}
+
+ApmStatus
+apm_contract_enter_leaf(ApmContractState *s, const ApmDigest *patient, const ApmVoid *leaf)
+{
+	ApmLeaves *leaves;
+	ApmVoid *v;
+	void *value;
+	ApmStatus status = apm_map_put(&s->leaves, patient, &value);
+
+	if (status != APM_OK)
+		return status;
+	leaves = value;
+	v = apm_room(leaves->v, &leaves->capacity, leaves->n + 1, sizeof(*v));
+	if (v == NULL)
+		return APM_ERR_MEMORY;
+	leaves->v = v;
+	v[leaves->n++] = *leaf;
+	return APM_OK;
+}
+
+ApmStatus
+apm_contract_load_leaf(ApmContractState *s, ApmSlice apid, const ApmVoid *leaf)
+{
+	ApmDigest patient;
+	ApmStatus status = apm_sha256(apid.data, apid.len, &patient);
+
+	return status == APM_OK ? apm_contract_enter_leaf(s, &patient, leaf) : status;
+}
+
+void
+apm_contract_drop_leaves(ApmContractState *s, const ApmDigest *patient)
+{
+	ApmLeaves *leaves = apm_map_find(&s->leaves, patient);
+
+	if (leaves == NULL)
+		return;
+	apm_core_free(leaves->v);
+	memset(leaves, 0, sizeof(*leaves));
 }
 
 /* The entry of this grantee and purpose, made if need be; NULL without memory. */
@@ -444,26 +438,6 @@ apm_contract_next_item(const ApmContractState *s, size_t *at, ApmItem *out)
 	return false;
 }
 
-static const ApmEcKey *
-find_member(const ApmMap *members, const ApmDigest *id)
-{
-	ApmEcKey **value = apm_map_find(members, id);
-
-	return value != NULL ? *value : NULL;
-}
-
-const ApmEcKey *
-apm_contract_node(const ApmContractState *s, const ApmDigest *id)
-{
-	return find_member(&s->nodes, id);
-}
-
-const ApmEcKey *
-apm_contract_origin(const ApmContractState *s, const ApmDigest *id)
-{
-	return find_member(&s->origins, id);
-}
-
 bool
 apm_contract_tid_seen(const ApmContractState *s, const ApmUuid *tid)
 {
@@ -483,6 +457,12 @@ void
 apm_contract_query(const ApmContractState *s, const ApmUuid *tid, ApmQueryState *out)
 {
 	get_short(&s->queries, tid->bytes, out, sizeof(*out));
+}
+
+const ApmLeaves *
+apm_contract_leaves(const ApmContractState *s, const ApmDigest *patient)
+{
+	return apm_map_find(&s->leaves, patient);
 }
 
 const ApmWords *
@@ -517,39 +497,9 @@ apm_contract_patient(const ApmContractState *s, ApmSlice apid, ApmPatientState *
 	return status;
 }
 
-static int
-compare_digests(const void *a, const void *b)
-{
-	return memcmp(a, b, sizeof(ApmDigest));
-}
-
-/* u32 count and the members' ids, ascending. */
-static ApmStatus
-put_members(const ApmMap *members, ApmBuf *out)
-{
-	ApmDigest *ids;
-	size_t at = 0;
-	size_t n = 0;
-	const ApmDigest *id;
-	void *value;
-
-	apm_put_u32(out, (uint32_t) members->count);
-	if (members->count == 0)
-		return APM_OK;
-	ids = apm_core_alloc(members->count * sizeof(ApmDigest), false);
-	if (ids == NULL)
-		return APM_ERR_MEMORY;
-	while (apm_map_next(members, &at, &id, &value))
-		ids[n++] = *id;
-	qsort(ids, n, sizeof(ApmDigest), compare_digests);
-	apm_put_raw(out, ids, n * sizeof(ApmDigest));
-	apm_core_free(ids);
-	return APM_OK;
-}
-
 /*
  * SHA-256 over u8 'C', u8 version, u32 rule set version, u32 count of items in force and the items,
- * nodes, origins.
+ * nodes' keys in force, origins' keys in force.
  */
 ApmStatus
 apm_contract_digest(const ApmContractState *s, ApmDigest *out)
@@ -571,9 +521,9 @@ apm_contract_digest(const ApmContractState *s, ApmDigest *out)
 		for (size_t i = 0; i < list->n; i++)
 			apm_put_raw(&buf, list->v[i]->bytes, list->v[i]->len);
 	}
-	status = put_members(&s->nodes, &buf);
+	status = apm_members_put(s, APM_MEMBER_NODE, &buf);
 	if (status == APM_OK)
-		status = put_members(&s->origins, &buf);
+		status = apm_members_put(s, APM_MEMBER_ORIGIN, &buf);
 	if (status == APM_OK)
 		status = apm_buf_status(&buf);
 	if (status == APM_OK)

@@ -279,10 +279,11 @@ extern ApmStatus apm_contract_apply(ApmContractState *s, const ApmOpened *t, uin
 									uint32_t position, uint64_t block_time_us);
 
 /*
- * Enters what is left of a valid transaction that an erasure further on voided, at its place in the chain: the patient is
- * known, with one version more, or has one record more; origin is the one that signed the erasure.
+ * Enters what is left of a valid transaction that an erasure further on voided, at its place in the chain: its Tid is
+ * seen, and the patient is known, with one version more, or has one record more.  home is the member (his first key)
+ * whom the key that signed the erasure belongs to; that key may not be in the chain yet.
  */
-extern ApmStatus apm_contract_apply_void(ApmContractState *s, ApmSlice apid, const ApmDigest *origin,
+extern ApmStatus apm_contract_apply_void(ApmContractState *s, ApmSlice apid, const ApmDigest *home,
 										 const ApmVoid *voided, uint64_t block_time_us);
 
 /*

@@ -128,6 +128,7 @@ apm_contract_needs(const ApmContractState *s, const ApmOpened *t, ApmNeeds *out)
 	}
 	if (tx->kind == APM_KIND_QUERY)
 		out->consents = out->apid.len > 0;
+	out->leaves = tx->kind == APM_KIND_ERASURE;
 	if (tx->kind == APM_KIND_EXPORT)
 	{
 		out->has_study = true;
@@ -136,23 +137,37 @@ apm_contract_needs(const ApmContractState *s, const ApmOpened *t, ApmNeeds *out)
 	return need_counts(s, tx, out);
 }
 
+/* Remembers what an erasure of the patient will have to void. */
 static ApmStatus
-apply_patient(ApmContractState *s, const ApmTransaction *tx)
+enter_leaf(ApmContractState *s, const ApmOpened *t, const ApmDigest *patient)
 {
-	ApmPatientState p = {.known = true,
-						 .origin = tx->origin,
-						 .version = tx->u.patient.version,
-						 .profile = tx->u.patient.profile};
+	ApmVoid leaf = {.leaf = t->leaf, .kind = (uint8_t) t->tx.kind, .tid = t->tid};
 
-	return apm_contract_load_patient(s, tx->u.patient.apid, &p);
+	memcpy(leaf.actor, t->tx.actor, APM_STAFF_LEN);
+	return apm_contract_enter_leaf(s, patient, &leaf);
 }
 
 static ApmStatus
-apply_primary(ApmContractState *s, const ApmPrimaryFields *f, const ApmDigest *patient)
+apply_patient(ApmContractState *s, const ApmOpened *t, const ApmDigest *patient)
 {
-	ApmRecordState r = {.known = true, .patient = *patient};
-	ApmStatus status = apm_contract_load_record(s, &f->rid, &r);
+	const ApmPatientFields *f = &t->tx.u.patient;
+	ApmPatientState p = {.known = true, .version = f->version, .profile = f->profile};
+	ApmStatus status = enter_leaf(s, t, patient);
 
+	if (!apm_contract_home(s, APM_MEMBER_ORIGIN, &t->tx.origin, &p.origin))
+		return APM_ERR_KEY;
+	return status == APM_OK ? apm_contract_load_patient(s, f->apid, &p) : status;
+}
+
+static ApmStatus
+apply_primary(ApmContractState *s, const ApmOpened *t, const ApmDigest *patient)
+{
+	const ApmPrimaryFields *f = &t->tx.u.primary;
+	ApmRecordState r = {.known = true, .patient = *patient};
+	ApmStatus status = enter_leaf(s, t, patient);
+
+	if (status == APM_OK)
+		status = apm_contract_load_record(s, &f->rid, &r);
 	if (status == APM_OK && (f->flags & APM_PRIMARY_AMENDS) != 0)
 	{
 		r.superseded = true; /* of the same patient, says the rule that let it through */
@@ -202,6 +217,19 @@ apply_consent(ApmContractState *s, const ApmConsentFields *f, uint64_t height, u
 	return apm_contract_load_query(s, &f->reviewed, &q);
 }
 
+/* His records stay in the state, where his being erased makes them unknown to who asks for their Rids. */
+static ApmStatus
+apply_erasure(ApmContractState *s, const ApmErasureFields *f, const ApmDigest *patient)
+{
+	ApmPatientState p;
+
+	apm_contract_patient_of(s, patient, &p);
+	p.erased = true;
+	memset(&p.profile, 0, sizeof(p.profile));
+	apm_contract_drop_leaves(s, patient);
+	return apm_contract_load_patient(s, f->apid, &p);
+}
+
 static ApmStatus
 apply_contract(ApmContractState *s, const ApmContractFields *f, uint64_t height, uint64_t time_us)
 {
@@ -243,23 +271,47 @@ apm_contract_apply(ApmContractState *s, const ApmOpened *t, uint64_t height, uin
 	switch (tx->kind)
 	{
 		case APM_KIND_PATIENT:
-			return apply_patient(s, tx);
+			return apply_patient(s, t, &subjects.patient);
 		case APM_KIND_PRIMARY:
-			return apply_primary(s, &tx->u.primary, &subjects.patient);
+			return apply_primary(s, t, &subjects.patient);
 		case APM_KIND_QUERY:
 			return apply_query(s, t, &subjects.patient);
 		case APM_KIND_CONSENT:
 			return apply_consent(s, &tx->u.consent, height, position);
+		case APM_KIND_ERASURE:
+			return apply_erasure(s, &tx->u.erasure, &subjects.patient);
 		case APM_KIND_EXPORT:
 			return apm_contract_load_study(s, tx->u.export.study, tx->u.export.release);
 		case APM_KIND_MEMBERSHIP:
-			if (tx->u.membership.member == APM_MEMBER_NODE)
-				return apm_contract_load_node(s, tx->u.membership.spki);
-			return apm_contract_load_origin(s, tx->u.membership.spki);
+			return apm_members_apply(s, &tx->u.membership, height, block_time_us);
 		case APM_KIND_CONTRACT:
 			return apply_contract(s, &tx->u.contract, height, block_time_us);
-		case APM_KIND_ERASURE:
-			break; /* no transaction of this kind is well-formed */
 	}
 	return APM_ERR_FORMAT;
+}
+
+ApmStatus
+apm_contract_apply_void(ApmContractState *s, ApmSlice apid, const ApmDigest *home, const ApmVoid *voided,
+						uint64_t block_time_us)
+{
+	ApmTransaction tx = {.kind = (ApmKind) voided->kind};
+	ApmSubjects subjects = {.has_patient = true};
+	ApmPatientState p;
+	ApmStatus status = apm_sha256(apid.data, apid.len, &subjects.patient);
+
+	if (status == APM_OK)
+		status = apm_contract_load_tid(s, &voided->tid);
+	if (status == APM_OK)
+		status = apm_contract_enter_leaf(s, &subjects.patient, voided);
+	if (status != APM_OK)
+		return status;
+	memcpy(tx.actor, voided->actor, APM_STAFF_LEN);
+	memcpy(subjects.actor.bytes, voided->actor, APM_STAFF_LEN);
+	apm_contract_patient_of(s, &subjects.patient, &p);
+	p.known = true;
+	p.origin = *home;
+	if (tx.kind == APM_KIND_PATIENT)
+		p.version++;
+	status = apm_contract_load_patient(s, apid, &p);
+	return status == APM_OK ? count(s, &tx, &subjects, block_time_us) : status;
 }

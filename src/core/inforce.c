@@ -17,11 +17,13 @@
 #define RULE_NUMBERS (INT16_MAX - APM_SITE_RULE + 1)
 #define PATIENTS_MAX INT32_MAX
 
-/* A purpose's code is its place in this list, counted from 1. */
+/* The code of a purpose or reason is its place in the list, counted from 1. */
 static const char *const purposes[] = {"treatment",		  "payment", "operations", "emergency",
 									   "patient-request", "audit",	 "research"};
-static const char *const reasons[] = {"unconscious", "life-threatening", "danger-to-others", "disaster",
-									  "other-emergency"};
+static const char *const reasons[] = {
+	"unconscious",		 "life-threatening",  "danger-to-others", "disaster", "other-emergency",
+	"no-longer-needed", "consent-withdrawn", "objection",		   "unlawful", "legal-obligation"};
+#define FIRST_OF_ERASURES 6 /* those before it are for emergencies */
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -35,6 +37,12 @@ const char *
 apm_genesis_reason(uint16_t code)
 {
 	return code >= 1 && code <= LENGTH(reasons) ? reasons[code - 1] : NULL;
+}
+
+bool
+apm_reason_fits(uint16_t code, bool erasure)
+{
+	return code > LENGTH(reasons) || (code >= FIRST_OF_ERASURES) == erasure;
 }
 
 static void

@@ -93,16 +93,25 @@ apm_bcrypt_setting(int rounds, char out[SETTING_LEN + 1])
 	return APM_OK;
 }
 
+ApmStatus
+apm_pseudonym_blind(const uint8_t patient_key[32], uint8_t out[APM_BLIND_LEN])
+{
+	static const char info[] = "apm pseudonym";
+
+	return apm_hkdf_sha256(patient_key, 32, NULL, 0, info, sizeof(info) - 1, out, APM_BLIND_LEN);
+}
+
 /* What bcrypt is given: base64 of the HMAC under the pepper. */
 static ApmStatus
-pepper_parts(const uint8_t pepper[32], const ApmBuf *message, char out[PEPPERED_LEN + 1])
+pepper_parts(const uint8_t pepper[32], const uint8_t blind[APM_BLIND_LEN], const ApmBuf *message,
+			 char out[PEPPERED_LEN + 1])
 {
-	ApmSlice part = {message->data, message->len};
+	ApmSlice parts[] = {{message->data, message->len}, {blind, APM_BLIND_LEN}};
 	ApmDigest mac;
 	ApmStatus status = apm_buf_status(message);
 
 	if (status == APM_OK)
-		status = apm_hmac_sha256(pepper, 32, &part, 1, &mac);
+		status = apm_hmac_sha256(pepper, 32, parts, 2, &mac);
 	if (status == APM_OK)
 	{
 		apm_base64_encode(mac.bytes, sizeof(mac.bytes), out);
@@ -118,10 +127,10 @@ put_attribute(ApmBuf *message, ApmSlice name, ApmSlice value)
 	apm_put_bytes(message, value.data, value.len);
 }
 
-/* bcrypt of a message under the pepper; setting NULL: a new one of this many rounds. */
+/* bcrypt of a message under pepper and blind; setting NULL: a new one of this many rounds. */
 static ApmStatus
-hash_message(const uint8_t pepper[32], const ApmBuf *message, const char *setting, int rounds,
-			 char out[APM_PSEUDONYM_LEN + 1])
+hash_message(const uint8_t pepper[32], const uint8_t blind[APM_BLIND_LEN], const ApmBuf *message,
+			 const char *setting, int rounds, char out[APM_PSEUDONYM_LEN + 1])
 {
 	char fresh[SETTING_LEN + 1];
 	char peppered[PEPPERED_LEN + 1];
@@ -133,7 +142,7 @@ hash_message(const uint8_t pepper[32], const ApmBuf *message, const char *settin
 		setting = fresh;
 	}
 	if (status == APM_OK)
-		status = pepper_parts(pepper, message, peppered);
+		status = pepper_parts(pepper, blind, message, peppered);
 	if (status == APM_OK)
 	{
 		status = apm_bcrypt(peppered, setting, out);
@@ -143,14 +152,14 @@ hash_message(const uint8_t pepper[32], const ApmBuf *message, const char *settin
 }
 
 ApmStatus
-apm_pseudonym(const uint8_t pepper[32], ApmSlice attribute, ApmSlice value, int rounds,
-			  char out[APM_PSEUDONYM_LEN + 1])
+apm_pseudonym(const uint8_t pepper[32], const uint8_t blind[APM_BLIND_LEN], ApmSlice attribute,
+			  ApmSlice value, int rounds, char out[APM_PSEUDONYM_LEN + 1])
 {
 	ApmBuf message = {.secret = true};
 	ApmStatus status;
 
 	put_attribute(&message, attribute, value);
-	status = hash_message(pepper, &message, NULL, rounds, out);
+	status = hash_message(pepper, blind, &message, NULL, rounds, out);
 	apm_buf_reset(&message);
 	return status;
 }
@@ -170,8 +179,8 @@ compare_names(const void *a, const void *b)
 }
 
 ApmStatus
-apm_identity(const uint8_t pepper[32], const ApmAttribute *attrs, size_t n, int rounds,
-			 char out[APM_PSEUDONYM_LEN + 1])
+apm_identity(const uint8_t pepper[32], const uint8_t blind[APM_BLIND_LEN], const ApmAttribute *attrs, size_t n,
+			 int rounds, char out[APM_PSEUDONYM_LEN + 1])
 {
 	const ApmAttribute **sorted;
 	ApmBuf message = {.secret = true};
@@ -192,15 +201,15 @@ apm_identity(const uint8_t pepper[32], const ApmAttribute *attrs, size_t n, int 
 		put_attribute(&message, sorted[i]->name, sorted[i]->value);
 	}
 	if (status == APM_OK)
-		status = hash_message(pepper, &message, NULL, rounds, out);
+		status = hash_message(pepper, blind, &message, NULL, rounds, out);
 	apm_buf_reset(&message);
 	apm_core_free(sorted);
 	return status;
 }
 
 ApmStatus
-apm_pseudonym_check(const uint8_t pepper[32], ApmSlice attribute, ApmSlice value, const char *pseudonym,
-					bool *matches)
+apm_pseudonym_check(const uint8_t pepper[32], const uint8_t blind[APM_BLIND_LEN], ApmSlice attribute,
+					ApmSlice value, const char *pseudonym, bool *matches)
 {
 	char hashed[APM_PSEUDONYM_LEN + 1];
 	ApmBuf message = {.secret = true};
@@ -209,7 +218,7 @@ apm_pseudonym_check(const uint8_t pepper[32], ApmSlice attribute, ApmSlice value
 	if (strnlen(pseudonym, APM_PSEUDONYM_LEN + 1) != APM_PSEUDONYM_LEN)
 		return APM_ERR_FORMAT;
 	put_attribute(&message, attribute, value);
-	status = hash_message(pepper, &message, pseudonym, 0, hashed);
+	status = hash_message(pepper, blind, &message, pseudonym, 0, hashed);
 	if (status == APM_OK)
 		*matches = apm_equal(hashed, pseudonym, APM_PSEUDONYM_LEN);
 	apm_buf_reset(&message);

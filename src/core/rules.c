@@ -65,52 +65,11 @@ judge_chain(const ApmCase *c)
 	return apm_holds_if(same(&c->tx->chain, &c->state->chain));
 }
 
-/*
- * The genesis block has no origins before it: there a transaction that registers an
- * origin is signed by that same origin.
- */
-static bool
-registers_itself(const ApmCase *c)
-{
-	return c->height == 0 && c->tx->kind == APM_KIND_MEMBERSHIP &&
-		   c->tx->u.membership.member == APM_MEMBER_ORIGIN;
-}
-
-static ApmFinding
-judge_origin(const ApmCase *c)
-{
-	ApmDigest id;
-
-	if (apm_contract_origin(c->state, &c->tx->origin) != NULL)
-		return APM_HOLDS;
-	if (!registers_itself(c))
-		return APM_BROKEN;
-	if (apm_sha256(c->tx->u.membership.spki, APM_SPKI_LEN, &id) != APM_OK)
-		return APM_CANNOT_TELL;
-	return apm_holds_if(same(&c->tx->origin, &id));
-}
-
-static ApmFinding
-judge_signature(const ApmCase *c)
-{
-	const ApmEcKey *registered = apm_contract_origin(c->state, &c->tx->origin);
-	ApmEcKey *own = NULL;
-	ApmStatus status = APM_OK;
-
-	if (registered == NULL)
-		status = apm_ec_from_spki(APM_SLICE(c->tx->u.membership.spki, APM_SPKI_LEN), &own);
-	if (status == APM_OK)
-		status =
-			apm_origin_verify(registered != NULL ? registered : own, &c->opened->leaf, &c->opened->proof);
-	apm_ec_free(own);
-	if (status == APM_ERR_MEMORY || status == APM_ERR_CRYPTO)
-		return APM_CANNOT_TELL;
-	return apm_holds_if(status == APM_OK);
-}
-
+/* A record of who is erased is forgotten with him, and with it that its Rid was ever used. */
 static ApmFinding
 judge_fresh(const ApmCase *c)
 {
+	ApmPatientState patient;
 	ApmRecordState r;
 
 	if (apm_contract_tid_seen(c->state, &c->opened->tid))
@@ -118,7 +77,10 @@ judge_fresh(const ApmCase *c)
 	if (c->tx->kind != APM_KIND_PRIMARY)
 		return APM_HOLDS;
 	apm_contract_record(c->state, &c->tx->u.primary.rid, &r);
-	return apm_holds_if(!r.known);
+	if (!r.known)
+		return APM_HOLDS;
+	apm_contract_patient_of(c->state, &r.patient, &patient);
+	return apm_holds_if(patient.erased);
 }
 
 static ApmFinding
@@ -131,12 +93,6 @@ static ApmFinding
 judge_erased(const ApmCase *c)
 {
 	return apm_holds_if(!c->patient.erased);
-}
-
-static ApmFinding
-judge_home(const ApmCase *c)
-{
-	return apm_holds_if(!c->patient.known || same(&c->patient.origin, &c->tx->origin));
 }
 
 static ApmFinding
@@ -173,7 +129,8 @@ judge_actor(const ApmCase *c)
 			allowed = APM_ROLE_ADMIN;
 			break;
 		case APM_KIND_ERASURE:
-			break; /* no template, so never here */
+			allowed = APM_ROLE_REGISTRAR | APM_ROLE_ADMIN;
+			break;
 	}
 	return apm_holds_if((c->tx->roles & allowed) != 0);
 }
@@ -208,6 +165,52 @@ judge_amends(const ApmCase *c)
 	return apm_holds_if(same(&r.patient, &patient));
 }
 
+/* Does it name each of these leaves, with all that a void says, and no other?  A leaf may stand in the list twice. */
+static ApmFinding
+names_just(const ApmErasureFields *f, const ApmLeaves *leaves)
+{
+	bool *named = apm_core_alloc(f->count * sizeof(bool), false);
+	ApmFinding finding = APM_HOLDS;
+	uint32_t count = 0;
+
+	if (named == NULL)
+		return APM_CANNOT_TELL;
+	for (size_t i = 0; i < leaves->n && finding == APM_HOLDS; i++)
+	{
+		const ApmVoid *leaf = &leaves->v[i];
+		ApmVoid voided;
+		uint32_t at;
+
+		if (!apm_erasure_find(f, &leaf->leaf, &at))
+		{
+			finding = APM_BROKEN;
+			break;
+		}
+		apm_erasure_void(f, at, &voided);
+		finding =
+			apm_holds_if(voided.kind == leaf->kind && memcmp(voided.actor, leaf->actor, APM_STAFF_LEN) == 0 &&
+						 memcmp(&voided.tid, &leaf->tid, sizeof(ApmUuid)) == 0);
+		count += !named[at];
+		named[at] = true;
+	}
+	apm_core_free(named);
+	return finding == APM_HOLDS ? apm_holds_if(count == f->count) : finding;
+}
+
+static ApmFinding
+judge_erasure(const ApmCase *c)
+{
+	const ApmErasureFields *f = &c->tx->u.erasure;
+	const ApmLeaves *leaves;
+
+	if (c->tx->kind != APM_KIND_ERASURE)
+		return APM_HOLDS;
+	if (apm_contract_reason_name(c->state, f->reason) == NULL || !apm_reason_fits(f->reason, true))
+		return APM_BROKEN;
+	leaves = apm_contract_leaves(c->state, &c->subjects.patient);
+	return leaves != NULL ? names_just(f, leaves) : APM_BROKEN;
+}
+
 typedef struct Rule
 {
 	ApmRule rule;
@@ -221,12 +224,13 @@ static const Rule rules[] = {
 	 "the transaction does not have the form of a known kind and version, or of a template in force",
 	 judge_template},
 	{APM_RULE_CHAIN, "chain", "the transaction was made for another chain", judge_chain},
-	{APM_RULE_ORIGIN, "origin", "the origin is not registered on the chain", judge_origin},
-	{APM_RULE_SIGNATURE, "signature", "the signature of the origin does not verify", judge_signature},
+	{APM_RULE_ORIGIN, "origin", "the key is no origin's on the chain, or was replaced too long ago",
+	 apm_judge_origin},
+	{APM_RULE_SIGNATURE, "signature", "the signature of the origin does not verify", apm_judge_signature},
 	{APM_RULE_FRESH, "fresh", "the transaction or its record was seen before", judge_fresh},
 	{APM_RULE_PATIENT, "patient", "the patient is not registered, or is registered already", judge_patient},
 	{APM_RULE_ERASED, "erased", "the patient was erased", judge_erased},
-	{APM_RULE_HOME, "home", "the patient was registered by another origin", judge_home},
+	{APM_RULE_HOME, "home", "the patient was registered by another origin", apm_judge_home},
 	{APM_RULE_TIME, "time", "the transaction is later than its block", judge_time},
 	{APM_RULE_ACTOR, "actor", "the roles of the actor do not allow it", judge_actor},
 	{APM_RULE_PURPOSE, "purpose", "the purpose is missing or not on the list", apm_judge_purpose},
@@ -234,20 +238,25 @@ static const Rule rules[] = {
 	 judge_profile},
 	{APM_RULE_AMENDS, "amends", "the amended record is unknown, already amended, or another patient's",
 	 judge_amends},
-	{APM_RULE_MEMBERSHIP, "membership", "members and the difficulty change in the genesis block only",
+	{APM_RULE_MEMBERSHIP, "membership",
+	 "members come, and the difficulty is set, in the genesis block only; later a member's new key replaces "
+	 "the one in force, which endorses it",
 	 apm_judge_membership},
 	{APM_RULE_CONSENT, "consent", "the patient withdrew, or nobody granted it", apm_judge_consent},
 	{APM_RULE_SELF, "self", "nobody grants to himself or reviews his own emergency", apm_judge_self},
 	{APM_RULE_CAP, "cap", "one statement asks for more patients than the policy allows", apm_judge_cap},
 	{APM_RULE_RATE, "rate", "the actor asked more queries within an hour than the policy allows",
 	 apm_judge_rate},
-	{APM_RULE_EMERGENCY, "emergency", "the policy has no emergencies, or the reason is not on the list",
+	{APM_RULE_EMERGENCY, "emergency", "the policy has no emergencies, or the reason is not on the list of theirs",
 	 apm_judge_emergency},
 	{APM_RULE_BASIS, "basis", "the search or emergency that it rests on is not there, or is done with",
 	 apm_judge_basis},
 	{APM_RULE_RULESET, "ruleset", "the record was not held to the data rules in force", apm_judge_ruleset},
 	{APM_RULE_RELEASE, "release", "the release does not follow the study's last one", apm_judge_release},
 	{APM_RULE_ITEM, "item", "an item of the contract cannot be applied", apm_judge_item},
+	{APM_RULE_ERASURE, "erasure",
+	 "the erasure does not name just what it must void, or its reason is not on the list of theirs",
+	 judge_erasure},
 };
 
 #define RULE_COUNT (sizeof(rules) / sizeof(rules[0]))
@@ -286,6 +295,8 @@ apm_contract_evaluate(const ApmContractState *s, const ApmOpened *t, uint64_t he
 
 	if (t->wellformed && apm_transaction_subjects(&t->tx, &c.subjects) != APM_OK)
 		return APM_RULE_UNDECIDED;
+	if (t->wellformed)
+		c.origin = apm_contract_key(s, APM_MEMBER_ORIGIN, &t->tx.origin);
 	if (c.subjects.has_patient)
 		apm_contract_patient_of(s, &c.subjects.patient, &c.patient);
 	for (size_t i = 0; i < RULE_COUNT; i++)

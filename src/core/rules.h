@@ -23,7 +23,8 @@ typedef struct ApmCase
 	uint64_t height;
 	uint64_t block_time_us;
 	ApmSubjects subjects;
-	ApmPatientState patient; /* if it names one */
+	const ApmMemberKey *origin; /* the key that signs; NULL: no origin's */
+	ApmPatientState patient;	/* if it names one */
 } ApmCase;
 
 static inline ApmFinding
@@ -37,6 +38,21 @@ apm_case_policy(const ApmCase *c, uint16_t key)
 {
 	return apm_contract_policy(c->state, key);
 }
+
+/* What a status is of a check that answers APM_OK or why not. */
+static inline ApmFinding
+apm_finding_of(ApmStatus status)
+{
+	if (status == APM_ERR_MEMORY || status == APM_ERR_CRYPTO)
+		return APM_CANNOT_TELL;
+	return apm_holds_if(status == APM_OK);
+}
+
+/* rules_member.c: whose transaction it is */
+extern ApmFinding apm_judge_origin(const ApmCase *c);
+extern ApmFinding apm_judge_signature(const ApmCase *c);
+extern ApmFinding apm_judge_home(const ApmCase *c);
+extern ApmFinding apm_judge_membership(const ApmCase *c);
 
 /* rules_read.c: who may read, and what for */
 extern bool apm_reader_may_ask(const ApmCase *c);
@@ -52,7 +68,6 @@ extern ApmFinding apm_judge_release(const ApmCase *c);
 /* rules_contract.c: what the contract's own items demand */
 extern ApmFinding apm_judge_fields(const ApmCase *c);
 extern ApmFinding apm_judge_ruleset(const ApmCase *c);
-extern ApmFinding apm_judge_membership(const ApmCase *c);
 extern ApmFinding apm_judge_item(const ApmCase *c);
 /* The first site rule that is broken; APM_RULE_NONE. */
 extern uint16_t apm_judge_site_rules(const ApmCase *c);

@@ -145,25 +145,6 @@ first_item(const ApmCase *c, ApmReader *r)
 	apm_reader_init(r, c->tx->u.contract.items);
 }
 
-/* Who takes part, and how hard a block is to make, is decided once. */
-ApmFinding
-apm_judge_membership(const ApmCase *c)
-{
-	ApmReader r;
-	ApmItem item;
-
-	if (c->height == 0 || c->tx->kind != APM_KIND_CONTRACT)
-		return apm_holds_if(c->height == 0 || c->tx->kind != APM_KIND_MEMBERSHIP);
-	first_item(c, &r);
-	for (int i = 0; i < c->tx->u.contract.count; i++)
-	{
-		apm_item_get(&r, &item);
-		if (item.type == APM_ITEM_POLICY && item.key == APM_POLICY_DIFFICULTY)
-			return APM_BROKEN;
-	}
-	return APM_HOLDS;
-}
-
 /* Items can rest on those before them, so all are tried on a copy of what is in force. */
 ApmFinding
 apm_judge_item(const ApmCase *c)

@@ -234,7 +234,8 @@ apm_judge_emergency(const ApmCase *c)
 	if (c->tx->kind != APM_KIND_QUERY || c->tx->u.query.scope != APM_SCOPE_EMERGENCY)
 		return APM_HOLDS;
 	return apm_holds_if(apm_case_policy(c, APM_POLICY_EMERGENCY) != APM_EMERGENCY_NONE &&
-						apm_contract_reason_name(c->state, c->tx->u.query.reason) != NULL);
+						apm_contract_reason_name(c->state, c->tx->u.query.reason) != NULL &&
+						apm_reason_fits(c->tx->u.query.reason, false));
 }
 
 static bool

@@ -3,7 +3,7 @@
  *	  The transaction's one encoding, its leaf and Tid, and digests of what it only names.
  *
  * What a node hashes must be what every other node hashes, so a transaction has exactly
- * one encoding.  Both directions ask the same question, in_bounds(): a writer
+ * one encoding.  Both directions ask the same question, apm_transaction_in_bounds(): a writer
  * cannot produce what a reader refuses, and a reader that has checked the bounds, the
  * lengths and the end of the input knows that writing the result again would give the
  * input back.  The fuzz targets assert that.
@@ -20,8 +20,9 @@
  *					acting role, groups
  *		consent		u8 action, aPid, grantee, u16 purpose, u64 until, reviewed Tid, u8 finding,
  *					groups
+ *		erasure		aPid, u16 reason, u32 count of voids, voids: leaf, u8 kind, actor, Tid
  *		export		study, u32 release, parameters, u64 rows, digest
- *		membership	u8 member, SPKI
+ *		membership	u8 member, SPKI, id of the key that it replaces, endorsement
  *		contract	u16 count, items (item.h) as u32-length bytes
  *
  * Tokens and groups: u8 count and that many times 16 bytes, ascending, none twice.
@@ -30,21 +31,13 @@
 
 #include <string.h>
 
+#include "bounds.h"
 #include "digest.h"
-#include "field.h"
 #include "item.h"
 #include "pseudonym.h"
 
 #define TRANSACTION_TAG 'T'
 #define ENCODING_VERSION 1
-
-#define ALL_ROLES                                                                                       \
-	(APM_ROLE_ADMIN | APM_ROLE_REGISTRAR | APM_ROLE_CLINICIAN | APM_ROLE_SENSOR | APM_ROLE_RESEARCHER | \
-	 APM_ROLE_AUDITOR)
-#define ALL_PRIMARY_FLAGS (APM_PRIMARY_AMENDS | APM_PRIMARY_FLAGGED | APM_PRIMARY_LATE)
-
-/* A Tid holds the time as 48 bits of milliseconds (RFC 9562). */
-#define TIME_MAX_US ((((uint64_t) 1 << 48) - 1) * 1000 + 999)
 
 #define PUBLIC_FIELDS_MAX 4096 /* bytes, more than APM_FIELDS_MAX of the longest */
 
@@ -100,6 +93,41 @@ apm_policy_code(const char *name)
 	return 0;
 }
 
+void
+apm_erasure_void(const ApmErasureFields *fields, uint32_t i, ApmVoid *out)
+{
+	const uint8_t *at = fields->voids.data + (size_t) i * APM_VOID_LEN;
+
+	memcpy(out->leaf.bytes, at, APM_DIGEST_LEN);
+	out->kind = at[APM_DIGEST_LEN];
+	memcpy(out->actor, at + APM_DIGEST_LEN + 1, APM_STAFF_LEN);
+	memcpy(out->tid.bytes, at + APM_DIGEST_LEN + 1 + APM_STAFF_LEN, APM_UUID_LEN);
+}
+
+bool
+apm_erasure_find(const ApmErasureFields *fields, const ApmDigest *leaf, uint32_t *i)
+{
+	uint32_t low = 0;
+	uint32_t high = fields->count;
+
+	while (low < high)
+	{
+		uint32_t middle = low + (high - low) / 2;
+		int order = memcmp(fields->voids.data + (size_t) middle * APM_VOID_LEN, leaf->bytes, APM_DIGEST_LEN);
+
+		if (order == 0)
+		{
+			*i = middle;
+			return true;
+		}
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return false;
+}
+
 bool
 apm_groups_have(const ApmGroups *groups, const uint8_t id[APM_STAFF_LEN])
 {
@@ -107,167 +135,6 @@ apm_groups_have(const ApmGroups *groups, const uint8_t id[APM_STAFF_LEN])
 	{
 		if (memcmp(groups->ids + i * APM_STAFF_LEN, id, APM_STAFF_LEN) == 0)
 			return true;
-	}
-	return false;
-}
-
-static bool
-all_zero(const uint8_t *bytes, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-	{
-		if (bytes[i] != 0)
-			return false;
-	}
-	return true;
-}
-
-/* Are count ids of len bytes in ascending order, none twice? */
-static bool
-ascending(const uint8_t *ids, int count, size_t len)
-{
-	for (int i = 1; i < count; i++)
-	{
-		if (memcmp(ids + (i - 1) * len, ids + i * len, len) >= 0)
-			return false;
-	}
-	return true;
-}
-
-static bool
-groups_in_bounds(const ApmGroups *g)
-{
-	return ascending(g->ids, g->count, APM_STAFF_LEN);
-}
-
-static bool
-tokens_in_bounds(const ApmTokens *t, int most)
-{
-	return t->count <= most && ascending(t->bytes, t->count, APM_TOKEN_LEN);
-}
-
-/* Both pseudonym modes write graphic ASCII, so nothing else is an aPid. */
-static bool
-apid_in_bounds(ApmSlice apid)
-{
-	if (apid.len < 1 || apid.len > APM_APID_MAX)
-		return false;
-	for (size_t i = 0; i < apid.len; i++)
-	{
-		if (apid.data[i] < 0x21 || apid.data[i] > 0x7e)
-			return false;
-	}
-	return true;
-}
-
-static bool
-primary_in_bounds(const ApmPrimaryFields *f)
-{
-	if (!apid_in_bounds(f->apid) || f->record.len < 1 || f->record.len > APM_PRIMARY_MAX)
-		return false;
-	if ((f->flags & ~ALL_PRIMARY_FLAGS) != 0 || !tokens_in_bounds(&f->tokens, APM_TOKENS_MAX))
-		return false;
-	return (f->flags & APM_PRIMARY_AMENDS) != 0 || all_zero(f->amends.bytes, APM_UUID_LEN);
-}
-
-static bool
-query_in_bounds(const ApmQueryFields *f)
-{
-	bool search = f->scope == APM_SCOPE_SEARCH;
-	bool emergency = f->scope == APM_SCOPE_EMERGENCY;
-	bool rests_on_another =
-		f->scope == APM_SCOPE_MATCH || f->scope == APM_SCOPE_EXPORT || f->scope == APM_SCOPE_NOTE;
-
-	if (apm_scope_name(f->scope) == NULL)
-		return false;
-	if (search ? f->apid.len != 0 : !apid_in_bounds(f->apid))
-		return false;
-	if (!emergency && (f->reason != 0 || !all_zero(f->note.bytes, APM_DIGEST_LEN)))
-		return false;
-	if (!rests_on_another && !all_zero(f->basis, APM_UUID_LEN))
-		return false;
-	if ((f->tokens.count > 0) != search || !tokens_in_bounds(&f->tokens, APM_SEARCH_TOKENS_MAX))
-		return false;
-	return groups_in_bounds(&f->groups);
-}
-
-static bool
-consent_in_bounds(const ApmConsentFields *f)
-{
-	bool for_somebody = !all_zero(f->grantee, APM_STAFF_LEN);
-	bool rests_on_nothing = all_zero(f->reviewed.bytes, APM_UUID_LEN) && f->finding == 0;
-
-	if (!apid_in_bounds(f->apid) || !groups_in_bounds(&f->groups))
-		return false;
-	switch (f->action)
-	{
-		case APM_CONSENT_GRANT:
-			return for_somebody && f->until_us <= TIME_MAX_US && rests_on_nothing;
-		case APM_CONSENT_REVOKE:
-			return f->until_us == 0 && rests_on_nothing;
-		case APM_CONSENT_REVIEW:
-			return !for_somebody && f->purpose == 0 && f->until_us == 0 &&
-				   (f->finding == APM_FINDING_JUSTIFIED || f->finding == APM_FINDING_UNJUSTIFIED);
-		default:
-			return false;
-	}
-}
-
-/* The numbers are also those that a database's signed integers hold. */
-static bool
-export_in_bounds(const ApmExportFields *f)
-{
-	return f->release >= 1 && f->release <= INT32_MAX && f->rows <= INT64_MAX && f->parameters.len >= 1 &&
-		   f->parameters.len <= APM_PARAMETERS_MAX;
-}
-
-static bool
-contract_in_bounds(const ApmContractFields *f)
-{
-	ApmReader r;
-	ApmItem item;
-
-	if (f->count < 1 || f->count > APM_ITEMS_MAX || f->items.len > APM_ITEMS_BYTES)
-		return false;
-	apm_reader_init(&r, f->items);
-	for (int i = 0; i < f->count; i++)
-		apm_item_get(&r, &item);
-	return apm_reader_done(&r);
-}
-
-/*
- * Has every field a value that the encoding can carry in one way only?  What the values
- * mean together with the ledger is the contract's question (rules.c), not this one's.
- */
-static bool
-in_bounds(const ApmTransaction *tx)
-{
-	ApmPublicField fields[APM_FIELDS_MAX];
-	int n;
-
-	if (tx->time_us > TIME_MAX_US || (tx->roles & ~ALL_ROLES) != 0)
-		return false;
-	if (apm_fields_decode(tx->fields, fields, &n) != APM_OK)
-		return false;
-
-	switch (tx->kind)
-	{
-		case APM_KIND_PATIENT:
-			return apid_in_bounds(tx->u.patient.apid) && tx->u.patient.version >= 1;
-		case APM_KIND_PRIMARY:
-			return primary_in_bounds(&tx->u.primary);
-		case APM_KIND_QUERY:
-			return query_in_bounds(&tx->u.query);
-		case APM_KIND_CONSENT:
-			return consent_in_bounds(&tx->u.consent);
-		case APM_KIND_EXPORT:
-			return export_in_bounds(&tx->u.export);
-		case APM_KIND_MEMBERSHIP:
-			return tx->u.membership.member == APM_MEMBER_NODE || tx->u.membership.member == APM_MEMBER_ORIGIN;
-		case APM_KIND_CONTRACT:
-			return contract_in_bounds(&tx->u.contract);
-		case APM_KIND_ERASURE:
-			break; /* no template in this version */
 	}
 	return false;
 }
@@ -325,6 +192,15 @@ put_consent(const ApmConsentFields *f, ApmBuf *out)
 }
 
 static void
+put_erasure(const ApmErasureFields *f, ApmBuf *out)
+{
+	put_slice(out, f->apid);
+	apm_put_u16(out, f->reason);
+	apm_put_u32(out, f->count);
+	apm_put_raw(out, f->voids.data, f->voids.len);
+}
+
+static void
 put_export(const ApmExportFields *f, ApmBuf *out)
 {
 	apm_put_raw(out, f->study, APM_STUDY_LEN);
@@ -354,19 +230,21 @@ put_kind(const ApmTransaction *tx, ApmBuf *out)
 		case APM_KIND_CONSENT:
 			put_consent(&tx->u.consent, out);
 			break;
+		case APM_KIND_ERASURE:
+			put_erasure(&tx->u.erasure, out);
+			break;
 		case APM_KIND_EXPORT:
 			put_export(&tx->u.export, out);
 			break;
 		case APM_KIND_MEMBERSHIP:
 			apm_put_u8(out, tx->u.membership.member);
 			apm_put_raw(out, tx->u.membership.spki, APM_SPKI_LEN);
+			apm_put_raw(out, tx->u.membership.replaces.bytes, APM_DIGEST_LEN);
+			apm_put_raw(out, tx->u.membership.endorsement.bytes, APM_SIGNATURE_LEN);
 			break;
 		case APM_KIND_CONTRACT:
 			apm_put_u16(out, tx->u.contract.count);
 			put_slice(out, tx->u.contract.items);
-			break;
-		case APM_KIND_ERASURE:
-			out->failed = true; /* in_bounds() lets it not through */
 			break;
 	}
 }
@@ -375,7 +253,7 @@ put_kind(const ApmTransaction *tx, ApmBuf *out)
 ApmStatus
 apm_transaction_encode(const ApmTransaction *tx, ApmBuf *out)
 {
-	if (!in_bounds(tx))
+	if (!apm_transaction_in_bounds(tx))
 		return APM_ERR_RANGE;
 
 	apm_put_u8(out, TRANSACTION_TAG);
@@ -438,6 +316,17 @@ get_consent(ApmReader *r, ApmConsentFields *f)
 }
 
 static void
+get_erasure(ApmReader *r, ApmErasureFields *f)
+{
+	f->apid = apm_get_bytes(r, APM_APID_MAX);
+	f->reason = apm_get_u16(r);
+	f->count = apm_get_u32(r);
+	if (f->count > APM_VOIDS_MAX)
+		r->failed = true;
+	f->voids = apm_get_slice(r, (size_t) f->count * APM_VOID_LEN);
+}
+
+static void
 get_export(ApmReader *r, ApmExportFields *f)
 {
 	apm_get_raw(r, f->study, APM_STUDY_LEN);
@@ -467,19 +356,24 @@ get_kind(ApmReader *r, ApmTransaction *tx)
 		case APM_KIND_CONSENT:
 			get_consent(r, &tx->u.consent);
 			break;
+		case APM_KIND_ERASURE:
+			get_erasure(r, &tx->u.erasure);
+			break;
 		case APM_KIND_EXPORT:
 			get_export(r, &tx->u.export);
 			break;
 		case APM_KIND_MEMBERSHIP:
 			tx->u.membership.member = apm_get_u8(r);
 			apm_get_raw(r, tx->u.membership.spki, APM_SPKI_LEN);
+			apm_get_raw(r, tx->u.membership.replaces.bytes, APM_DIGEST_LEN);
+			apm_get_raw(r, tx->u.membership.endorsement.bytes, APM_SIGNATURE_LEN);
 			break;
 		case APM_KIND_CONTRACT:
 			tx->u.contract.count = apm_get_u16(r);
 			tx->u.contract.items = apm_get_bytes(r, APM_ITEMS_BYTES);
 			break;
 		default:
-			r->failed = true; /* a byte that names no kind with a template */
+			r->failed = true; /* a byte that names no kind */
 			break;
 	}
 }
@@ -502,7 +396,7 @@ apm_transaction_decode(ApmSlice in, ApmTransaction *out)
 	tx.roles = apm_get_u16(&r);
 	tx.fields = apm_get_bytes(&r, PUBLIC_FIELDS_MAX);
 	get_kind(&r, &tx);
-	if (!apm_reader_done(&r) || !in_bounds(&tx))
+	if (!apm_reader_done(&r) || !apm_transaction_in_bounds(&tx))
 		return APM_ERR_FORMAT;
 
 	*out = tx;
@@ -522,6 +416,8 @@ apm_transaction_apid(const ApmTransaction *tx)
 			return tx->u.query.apid;
 		case APM_KIND_CONSENT:
 			return tx->u.consent.apid;
+		case APM_KIND_ERASURE:
+			return tx->u.erasure.apid;
 		default:
 			return APM_SLICE(NULL, 0);
 	}
