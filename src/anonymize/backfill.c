@@ -97,7 +97,7 @@ open_position(const ApmAttachment *attachment, ApmSlice sealed)
 	ApmBuf plain = {.secret = true};
 	ApmReader r;
 
-	apm_check(apm_opener_open(apm_key_opener(APM_PAIR_APM), sealed, &plain), "find where the backfill was");
+	apm_check(apm_key_open(APM_PAIR_APM, sealed, &plain), "find where the backfill was");
 	apm_reader_init(&r, APM_SLICE(plain.data, plain.len));
 	apm_expect_u8(&r, POSITION_TAG);
 	apm_expect_u8(&r, POSITION_VERSION);

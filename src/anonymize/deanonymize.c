@@ -150,7 +150,7 @@ deanonymize(ApmSlice apr, const ApmAsk *ask)
 	ApmOpened opened;
 	ApmBuf plain = {0};
 
-	apm_check(apm_opener_open(apm_key_opener(APM_PAIR_APM), apr, &plain), "open the aPR");
+	apm_check(apm_key_open(APM_PAIR_APM, apr, &plain), "open the aPR");
 	apm_check(apm_open_signed(APM_SLICE(plain.data, plain.len), &opened), "open the aPR");
 	if (!opened.wellformed || opened.tx.kind != APM_KIND_PRIMARY)
 		apm_raise(APM_ERR_FORMAT, "open the aPR");

@@ -68,7 +68,7 @@ open_checked(const ApmPlace *place, ApmSlice apid, ApmSlice apr, ApmBuf *plain, 
 
 	if (apr.len == 0)
 		record_fault(place, "is missing");
-	if (apm_opener_open(apm_key_opener(APM_PAIR_APM), apr, plain) != APM_OK ||
+	if (apm_key_open(APM_PAIR_APM, apr, plain) != APM_OK ||
 		apm_open_signed(APM_SLICE(plain->data, plain->len), opened) != APM_OK || !opened->wellformed ||
 		opened->tx.kind != APM_KIND_PRIMARY)
 		record_fault(place, "was altered");

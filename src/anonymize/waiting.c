@@ -163,7 +163,7 @@ apm_waiting_open(const ApmUuid *rid, const ApmDigest *index, ApmSlice sealed, Ap
 				 ApmTransaction *tx)
 {
 	ApmBuf plain = {.secret = true};
-	ApmStatus status = apm_opener_open(apm_key_opener(APM_PAIR_APM), sealed, &plain);
+	ApmStatus status = apm_key_open(APM_PAIR_APM, sealed, &plain);
 	ApmDigest sealed_index;
 	bool good;
 

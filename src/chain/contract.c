@@ -120,7 +120,7 @@ judge_alone(ApmSlice pt, ApmEntry *out)
 	if (!apm_chain_read(&identity) || !apm_ledger_tip(&tip))
 		ereport(ERROR, (errcode(ERRCODE_APM_NOT_SET_UP), errmsg("this database takes part in no chain"),
 						errhint("Call apm_setup().")));
-	apm_check(apm_opener_open(apm_key_opener(APM_PAIR_PB), pt, &plain), "open a transaction");
+	apm_check(apm_key_open(APM_PAIR_PB, pt, &plain), "open a transaction");
 	apm_check(apm_open_signed(APM_SLICE(plain.data, plain.len), &opened), "read a transaction");
 	place = (Place){.height = tip.header.height + 1, .time_us = apm_block_time(&tip.header, &opened, 1)};
 	state = apm_state_new(CurrentMemoryContext, &identity.chain, place.height);

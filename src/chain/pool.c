@@ -101,14 +101,14 @@ choose_rows(int64 *seqs, int limit, int *looked)
  * not a signed transaction, or carries another Tid than the row says.
  */
 static bool
-open_row(ApmBatch *batch, ApmOpener *opener, ApmSlice pt, const ApmUuid *tid, ApmOpened *out)
+open_row(ApmBatch *batch, ApmSlice pt, const ApmUuid *tid, ApmOpened *out)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
 	ApmBuf plain = {.secret = true};
 	ApmStatus status;
 	bool good;
 
-	status = apm_opener_open(opener, pt, &plain);
+	status = apm_key_open(APM_PAIR_PB, pt, &plain);
 	if (status == APM_OK)
 		status = apm_open_signed(APM_SLICE(plain.data, plain.len), out);
 	if (status == APM_ERR_MEMORY)
@@ -201,7 +201,6 @@ apm_pool_take(ApmBatch *batch, int limit)
 	int n = choose_rows(seqs, Min(limit, APM_BATCH_ROWS), &looked);
 	Datum args[] = {apm_int8_array(seqs, n)};
 	uint64 rows = n > 0 ? apm_run(&get, args) : 0;
-	ApmOpener *opener = n > 0 ? apm_key_opener(APM_PAIR_PB) : NULL;
 	MemoryContext detoasted =
 		AllocSetContextCreate(CurrentMemoryContext, "apm pool row", ALLOCSET_DEFAULT_SIZES);
 
@@ -212,7 +211,7 @@ apm_pool_take(ApmBatch *batch, int limit)
 		ApmUuid tid;
 
 		apm_row_uuid(row, 2, &tid);
-		if (open_row(batch, opener, apm_row_bytea(row, 3), &tid, &batch->opened[batch->n]))
+		if (open_row(batch, apm_row_bytea(row, 3), &tid, &batch->opened[batch->n]))
 		{
 			batch->received[batch->n] = apm_row_time(row, 4);
 			batch->seqs[batch->n++] = apm_row_int8(row, 1);
@@ -242,7 +241,6 @@ apm_pool_take_again(ApmBatch *batch, const ApmEntry *entries, int n)
 		.types = {UUIDARRAYOID},
 	};
 	ApmUuid *tids = palloc_array(ApmUuid, Max(n, 1));
-	ApmOpener *opener = apm_key_opener(APM_PAIR_PB);
 	Datum args[1];
 
 	for (int i = 0; i < n; i++)
@@ -253,7 +251,7 @@ apm_pool_take_again(ApmBatch *batch, const ApmEntry *entries, int n)
 	batch_reserve(batch, n);
 	for (int i = 0; i < n; i++)
 	{
-		if (!open_row(batch, opener, apm_row_bytea(i, 3), &tids[i], &batch->opened[i]))
+		if (!open_row(batch, apm_row_bytea(i, 3), &tids[i], &batch->opened[i]))
 			return false;
 		batch->seqs[i] = apm_row_int8(i, 1);
 		batch->received[i] = apm_row_time(i, 4);

@@ -274,6 +274,16 @@ apm_keyfile_replace(const char *name, ApmSlice bytes)
 	sync_directory(apm_key_directory);
 }
 
+void
+apm_keyfile_remove(const char *name)
+{
+	require_directory();
+	if (unlink(path_of(name)) != 0 && errno != ENOENT)
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not remove key file \"%s\": %m", name)));
+	/* also where it was gone: whoever removed it may not have come so far */
+	sync_directory(apm_key_directory);
+}
+
 int
 apm_keyfile_open_lock(const char *name)
 {

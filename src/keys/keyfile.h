@@ -44,6 +44,9 @@ extern bool apm_keyfile_create(const char *name, ApmFileAccess access, ApmSlice 
  */
 extern void apm_keyfile_replace(const char *name, ApmSlice bytes);
 
+/* Removes a file, durably; nothing happens if there is none. */
+extern void apm_keyfile_remove(const char *name);
+
 /*
  * Opens (and makes, empty, if need be) a private file that is only there to be locked;
  * a descriptor that the caller keeps.

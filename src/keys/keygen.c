@@ -18,101 +18,11 @@
 #include "apm_compat.h"
 #include "apm_errors.h"
 #include "apm_user.h"
-#include "core/cipher.h"
 #include "keys/keycommand.h"
 #include "keys/keyfile.h"
 #include "keys/keykind.h"
+#include "keys/keymake.h"
 #include "keys/keyring.h"
-
-#define RSA_BITS 3072
-
-/* A new key's two halves as their files hold them, and its id. */
-typedef struct ApmNewKey
-{
-	ApmBuf private_half;
-	ApmBuf public_half; /* nothing for a secret */
-	ApmKeyId id;
-} ApmNewKey;
-
-static ApmStatus
-new_secret(ApmNewKey *out)
-{
-	uint8_t secret[APM_SECRET_LEN];
-	ApmStatus status = apm_random(secret, sizeof(secret));
-
-	if (status == APM_OK)
-		status = apm_secret_key_id(secret, &out->id);
-	if (status == APM_OK)
-		apm_put_raw(&out->private_half, secret, sizeof(secret));
-	apm_wipe(secret, sizeof(secret));
-	return status != APM_OK ? status : apm_buf_status(&out->private_half);
-}
-
-static ApmStatus
-new_rsa(ApmNewKey *out)
-{
-	ApmRsa *key;
-	ApmStatus status = apm_rsa_generate(RSA_BITS, &key);
-
-	if (status != APM_OK)
-		return status;
-	apm_rsa_key_id(key, &out->id);
-	status = apm_rsa_private_pem(key, &out->private_half);
-	if (status == APM_OK)
-		status = apm_rsa_public_pem(key, &out->public_half);
-	apm_rsa_free(key);
-	return status;
-}
-
-static ApmStatus
-new_ec(ApmNewKey *out)
-{
-	ApmEcKey *key;
-	ApmDigest id;
-	ApmStatus status = apm_ec_generate(&key);
-
-	if (status != APM_OK)
-		return status;
-	apm_ec_id(key, &id);
-	memcpy(out->id.bytes, id.bytes, APM_KEY_ID_LEN);
-	status = apm_ec_private_pem(key, &out->private_half);
-	if (status == APM_OK)
-		status = apm_ec_public_pem(key, &out->public_half);
-	apm_ec_free(key);
-	return status;
-}
-
-/* Makes generation 1 of a kind; false if somebody else was faster. */
-static bool
-make_key(const ApmKeyKind *kind)
-{
-	ApmNewKey key = {.private_half = {.secret = true}};
-	ApmStatus status = APM_ERR_KEY;
-	bool made;
-
-	switch (kind->form)
-	{
-		case APM_FORM_SECRET:
-			status = new_secret(&key);
-			break;
-		case APM_FORM_RSA:
-			status = new_rsa(&key);
-			break;
-		case APM_FORM_EC:
-			status = new_ec(&key);
-			break;
-	}
-	apm_check(status, "make a key");
-
-	made = apm_keyfile_create(apm_key_file_name(kind, 1), APM_FILE_PRIVATE,
-							  APM_SLICE(key.private_half.data, key.private_half.len));
-	if (made && kind->form != APM_FORM_SECRET)
-		(void) apm_keyfile_create(apm_key_public_name(kind, 1), APM_FILE_PUBLIC,
-								  APM_SLICE(key.public_half.data, key.public_half.len));
-	apm_buf_reset(&key.private_half);
-	apm_buf_reset(&key.public_half);
-	return made;
-}
 
 static bool
 kind_is_here(const ApmKeyKind *kind, List *names)
@@ -151,7 +61,7 @@ apm_keygen(PG_FUNCTION_ARGS)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (!kind_is_here(&apm_key_kinds[kind], names))
-			created[kind] = make_key(&apm_key_kinds[kind]);
+			created[kind] = apm_key_make(&apm_key_kinds[kind], 1);
 	}
 	apm_key_forget();
 

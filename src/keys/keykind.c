@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include "lib/stringinfo.h"
+
 #include "keys/keykind.h"
 
 const ApmKeyKind apm_key_kinds[APM_KEY_KINDS] = {
@@ -18,6 +20,40 @@ const ApmKeyKind apm_key_kinds[APM_KEY_KINDS] = {
 	{"private-blockchain", APM_FORM_RSA, true}, {"apm-signing", APM_FORM_EC, true},
 	{"node-signing", APM_FORM_EC, true},
 };
+
+/* Names of the kinds that have generations, for a hint. */
+static char *
+list_rotated(void)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < APM_KEY_KINDS; i++)
+	{
+		if (apm_key_kinds[i].generations)
+			appendStringInfo(&list, "%s%s", list.len > 0 ? ", " : "", apm_key_kinds[i].name);
+	}
+	return list.data;
+}
+
+const ApmKeyKind *
+apm_key_kind_rotated(const char *name)
+{
+	for (int i = 0; i < APM_KEY_KINDS; i++)
+	{
+		if (strcmp(apm_key_kinds[i].name, name) != 0)
+			continue;
+		if (apm_key_kinds[i].generations)
+			return &apm_key_kinds[i];
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("keys of the kind \"%s\" have no generations", apm_key_kinds[i].name),
+				 errdetail("What such a key has made, pseudonyms and indexes, is found again by it alone.")));
+	}
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("there is no such kind of key"),
+					errhint("Kinds with generations are: %s.", list_rotated())));
+	pg_unreachable();
+}
 
 char *
 apm_key_file_name(const ApmKeyKind *kind, uint32 generation)

@@ -39,6 +39,15 @@ typedef struct ApmKeyKind
 
 extern const ApmKeyKind apm_key_kinds[APM_KEY_KINDS];
 
+/* An opener takes no more generations. */
+#define APM_GENERATIONS_MAX 64
+
+/*
+ * The kind of that name, of those that have generations.  Raises 22023 for any other name, with the reason where it is
+ * one of a key that never changes.
+ */
+extern const ApmKeyKind *apm_key_kind_rotated(const char *name);
+
 /* The name of a key's file, palloc'd; of the public half, where there is one. */
 extern char *apm_key_file_name(const ApmKeyKind *kind, uint32 generation);
 extern char *apm_key_public_name(const ApmKeyKind *kind, uint32 generation);

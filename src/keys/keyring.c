@@ -6,8 +6,8 @@
  * a server that lacks a key does everything that does not need it: hence one ring
  * a kind, filled at the first question.  What is read lies in one memory context with the
  * life of the process, is wiped when that goes, and is forgotten as a whole at the first
- * question after a configuration reload.  Nobody else can notice a reload in the middle
- * of a command, so an answer given to a command stays valid to its end.
+ * question after a configuration reload, between two commands or two transactions, so
+ * that an answer given to a command stays valid to its end.
  *
  * Absence is not remembered: apm_keygen() makes keys while workers run that looked for them
  * in vain, and a key service that does not answer for a moment must not make its key
@@ -17,6 +17,8 @@
 
 #include "common/base64.h"
 #include "miscadmin.h"
+#include "postmaster/interrupt.h"
+#include "storage/proc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -28,9 +30,6 @@
 #include "keys/keyfile.h"
 #include "keys/keykind.h"
 #include "keys/keyring.h"
-
-/* An opener takes no more. */
-#define MAX_GENERATIONS 64
 
 typedef struct ApmKey
 {
@@ -53,7 +52,8 @@ typedef struct ApmRing
 static struct
 {
 	MemoryContext context;
-	TimestampTz reloaded; /* PgReloadTime when it was filled */
+	TimestampTz reloaded;			/* PgReloadTime when it was filled */
+	LocalTransactionId transaction; /* the one that asked last */
 	ApmRing rings[APM_KEY_KINDS];
 	ApmSealer *sealers[8]; /* by recipients, bit 0 is the APM */
 	ApmOpener *openers[3];
@@ -90,13 +90,26 @@ apm_key_forget(void)
 	memset(&keyring, 0, sizeof(keyring));
 }
 
-/* Every question begins here: an empty keyring, or one that was read after the last reload. */
+/*
+ * Every question begins here: an empty keyring, or one that was read after the last reload that anybody could
+ * have been told of before this transaction began.  A procedure that commits many times, and a worker in the middle
+ * of a turn, are told of a reload and do it later; they must not seal with a key that was replaced in the meantime,
+ * since whoever retires that one waits for transactions to end (anonymize/retirement.c).
+ */
 static void
 begin(void)
 {
-	if (keyring.context != NULL && keyring.reloaded == PgReloadTime)
+	bool outdated = keyring.reloaded != PgReloadTime;
+
+	if (keyring.transaction != MyProc->lxid)
+	{
+		outdated = outdated || ConfigReloadPending;
+		keyring.transaction = MyProc->lxid;
+	}
+	if (keyring.context != NULL && !outdated)
 		return;
 	apm_key_forget();
+	keyring.transaction = MyProc->lxid;
 	keyring.context = AllocSetContextCreate(apm_process_context(), "apm keyring", ALLOCSET_DEFAULT_SIZES);
 	keyring.reloaded = PgReloadTime;
 }
@@ -284,10 +297,10 @@ load_from_command(int kind_index)
 	{
 		if (!kind->generations)
 			break;
-		if (generation == MAX_GENERATIONS)
+		if (generation == APM_GENERATIONS_MAX)
 			ereport(ERROR, (errcode(ERRCODE_APM_KEY_REFUSED),
 							errmsg("apm.secret_command has more than %d generations of key \"%s\"",
-								   MAX_GENERATIONS, kind->name),
+								   APM_GENERATIONS_MAX, kind->name),
 							errhint("It must print one key for each value of %%k, and nothing for others.")));
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -316,14 +329,18 @@ ring_of(int kind_index)
 	return ring;
 }
 
-/*
- * The same, read anew: what is asked for may be younger than the ring.  Only for kinds of which no
- * sealer and no opener is made.
- */
+/* The same, read anew: what is asked for may be younger than the ring. */
 static ApmRing *
 read_again(int kind_index)
 {
-	Assert(apm_key_kinds[kind_index].form != APM_FORM_RSA);
+	for (int pair = APM_PAIR_APM; pair <= APM_PAIR_PB; pair++)
+	{
+		if (kind_index != APM_KIND_OF_PAIR(pair))
+			continue;
+		/* an opener borrows the ring's keys; sealers share them */
+		apm_opener_free(keyring.openers[pair]);
+		keyring.openers[pair] = NULL;
+	}
 	keyring.rings[kind_index].loaded = false;
 	return ring_of(kind_index);
 }
@@ -433,8 +450,9 @@ apm_key_sealer(bool apm, bool ns, bool pb)
 	return keyring.sealers[index];
 }
 
-ApmOpener *
-apm_key_opener(ApmPair pair)
+/* Opens what is sealed for any generation of the pair whose private key is in the ring. */
+static ApmOpener *
+opener_of(ApmPair pair)
 {
 	ApmRing *ring;
 	ApmOpener *opener;
@@ -459,6 +477,38 @@ apm_key_opener(ApmPair pair)
 	apm_check(status, "prepare opening");
 	keyring.openers[pair] = opener;
 	return opener;
+}
+
+/* Does the directory have a generation that is younger than the ring?  A command has no listing: it may have one. */
+static bool
+may_have_grown(int kind_index)
+{
+	ApmRing *ring = ring_of(kind_index);
+	uint32 newest = ring->count > 0 ? ring->keys[ring->count - 1].generation : 0;
+	ListCell *cell;
+
+	if (apm_keycommand_is_set())
+		return true;
+	foreach(cell, apm_keyfile_names())
+	{
+		if (apm_key_generation_of(&apm_key_kinds[kind_index], lfirst(cell)) > newest)
+			return true;
+	}
+	return false;
+}
+
+ApmStatus
+apm_key_open(ApmPair pair, ApmSlice sealed, ApmBuf *out)
+{
+	ApmStatus status = apm_opener_open(opener_of(pair), sealed, out);
+
+	/* whoever sealed it may have learnt of a new key before us */
+	if (status == APM_ERR_OPEN && may_have_grown(APM_KIND_OF_PAIR(pair)))
+	{
+		(void) read_again(APM_KIND_OF_PAIR(pair));
+		status = apm_opener_open(opener_of(pair), sealed, out);
+	}
+	return status;
 }
 
 const ApmEcKey *
@@ -494,11 +544,12 @@ apm_key_signer_of(ApmSigningKey key, const ApmDigest *id)
 	if (found == NULL)
 		found = find_signer(read_again(kind_index), id);
 	if (found == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_APM_KEY_MISSING),
-				 errmsg("this server lacks the key \"%s\" that the chain names as the one in force",
-						apm_key_kinds[kind_index].name),
-				 errhint("Bring it back from its backup; SELECT * FROM apm.key lists the keys that are here.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_APM_KEY_MISSING),
+			 errmsg("this server lacks the key \"%s\" that the chain names as the one in force",
+					apm_key_kinds[kind_index].name),
+			 errhint("Bring it back from its backup; SELECT * FROM apm.key lists the keys that are here.")));
 	return found;
 }
 
@@ -531,9 +582,7 @@ apm_key_have_private(ApmPair pair)
 bool
 apm_key_have_signer(ApmSigningKey key)
 {
-	ApmRing *ring = ring_of(APM_KIND_OF_SIGNER(key));
-
-	return ring->count > 0 && ring->keys[ring->count - 1].has_private;
+	return have(APM_KIND_OF_SIGNER(key), true);
 }
 
 bool

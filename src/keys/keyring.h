@@ -4,9 +4,9 @@
  *
  * Every function may read key files or run apm.secret_command, and may raise: AP002
  * when a key is not here, AP003 when it is here and not accepted.  None needs a
- * transaction.  Keys are read when first asked for, once a process, and again after a
- * configuration reload; until then what was answered stays valid, so an answer is used
- * at once and not kept over CHECK_FOR_INTERRUPTS.
+ * transaction.  Keys are read when first asked for, once a process, and again in the first transaction
+ * that begins after a configuration reload; until then what was answered stays valid, so an answer is used
+ * at once and not kept over CHECK_FOR_INTERRUPTS, nor over another question of the same kind.
  */
 #ifndef APM_KEYRING_H
 #define APM_KEYRING_H
@@ -52,8 +52,11 @@ extern const uint8_t *apm_key_wrapping(uint32 generation);
 /* Seals for the active keys of the recipients asked for; needs their public keys only.  Shared by the process. */
 extern ApmSealer *apm_key_sealer(bool apm, bool ns, bool pb);
 
-/* Opens what is sealed for any generation of the pair whose private key is here. */
-extern ApmOpener *apm_key_opener(ApmPair pair);
+/*
+ * Opens what is sealed for any generation of the pair whose private key is here, also one that is younger than what this
+ * process has read; as apm_opener_open() otherwise.
+ */
+extern ApmStatus apm_key_open(ApmPair pair, ApmSlice sealed, ApmBuf *out);
 
 /* The active signing pair: the newest. */
 extern const ApmEcKey *apm_key_signer(ApmSigningKey key);

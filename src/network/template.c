@@ -21,7 +21,7 @@ const char *
 apm_template_open(ApmSlice sealed, ApmTemplate *out)
 {
 	ApmBuf plain = {.secret = true};
-	ApmStatus status = apm_opener_open(apm_key_opener(APM_PAIR_NS), sealed, &plain);
+	ApmStatus status = apm_key_open(APM_PAIR_NS, sealed, &plain);
 
 	/* whose fault it is must be told apart: lack of memory says nothing of the row */
 	if (status == APM_ERR_MEMORY || status == APM_ERR_CRYPTO)

@@ -52,7 +52,7 @@ open_final(const ApmFinalBlock *block, ApmFinal *out)
 {
 	ApmBuf plain = {0};
 	ApmDigest hash;
-	ApmStatus status = apm_opener_open(apm_key_opener(APM_PAIR_NS), block->sealed, &plain);
+	ApmStatus status = apm_key_open(APM_PAIR_NS, block->sealed, &plain);
 
 	memset(out, 0, sizeof(*out));
 	out->id = block->id;

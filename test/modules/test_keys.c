@@ -85,9 +85,7 @@ test_seal_and_open(PG_FUNCTION_ARGS)
 	apm_check(apm_sealer_seal(apm_key_sealer(true, false, true),
 							  APM_SLICE(VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain)), 1, &sealed),
 			  "seal a text");
-	apm_check(
-		apm_opener_open(apm_key_opener(PG_GETARG_INT32(1)), APM_SLICE(sealed.data, sealed.len), &opened),
-		"open a text");
+	apm_check(apm_key_open(PG_GETARG_INT32(1), APM_SLICE(sealed.data, sealed.len), &opened), "open a text");
 	PG_RETURN_TEXT_P(cstring_to_text_with_len((char *) opened.data, opened.len));
 }
 

@@ -38,8 +38,7 @@ test_reseal(PG_FUNCTION_ARGS)
 	ApmBuf plain = {.secret = true};
 	ApmBuf sealed = {0};
 
-	apm_check(apm_opener_open(apm_key_opener(APM_PAIR_APM), APM_SLICE_OF(PG_GETARG_BYTEA_PP(0)), &plain),
-			  "open");
+	apm_check(apm_key_open(APM_PAIR_APM, APM_SLICE_OF(PG_GETARG_BYTEA_PP(0)), &plain), "open");
 	plain.data[PG_GETARG_INT32(1)] ^= 1;
 	apm_check(
 		apm_sealer_seal(apm_key_sealer(true, false, false), APM_SLICE(plain.data, plain.len), 1, &sealed),
