@@ -18,31 +18,32 @@
 
 typedef enum ApmRule
 {
-	APM_RULE_NONE = 0,		  /* valid */
-	APM_RULE_TEMPLATE = 1,	  /* not a transaction of a known kind and version */
-	APM_RULE_CHAIN = 2,		  /* for another chain */
-	APM_RULE_ORIGIN = 3,	  /* origin not registered */
-	APM_RULE_SIGNATURE = 4,	  /* origin's signature does not verify */
-	APM_RULE_FRESH = 5,		  /* Tid or Rid seen before */
-	APM_RULE_PATIENT = 6,	  /* patient not registered (or registered already) */
-	APM_RULE_ERASED = 7,	  /* patient erased */
-	APM_RULE_HOME = 8,		  /* patient registered by another origin */
-	APM_RULE_TIME = 9,		  /* later than its block */
-	APM_RULE_ACTOR = 10,	  /* the actor's roles do not allow it */
-	APM_RULE_PURPOSE = 11,	  /* purpose missing or not on the list */
-	APM_RULE_PROFILE = 12,	  /* profile version or old digest does not follow */
-	APM_RULE_AMENDS = 13,	  /* amended record unknown, superseded, or another patient's */
-	APM_RULE_MEMBERSHIP = 14, /* a member, or a difficulty, outside the genesis block; a key that replaces none */
-	APM_RULE_CONSENT = 15,	  /* the patient withdrew, or nobody granted it */
-	APM_RULE_SELF = 16,		  /* benefits, or is reviewed by, its own actor */
-	APM_RULE_CAP = 17,		  /* more patients at once than the policy allows */
-	APM_RULE_RATE = 18,		  /* more queries in an hour than the policy allows */
-	APM_RULE_EMERGENCY = 19,  /* the policy has no emergencies, or the reason is not on the list */
-	APM_RULE_BASIS = 20,	  /* what it rests on (search, emergency) is not there, or is done with */
-	APM_RULE_RULESET = 21,	  /* was not held to the data rules in force */
-	APM_RULE_RELEASE = 22,	  /* not the next release of its study */
-	APM_RULE_ITEM = 23,		  /* an item of the contract that cannot be applied */
-	APM_RULE_ERASURE = 24,	  /* does not name just the leaves that it must void, or no reason for it */
+	APM_RULE_NONE = 0,		/* valid */
+	APM_RULE_TEMPLATE = 1,	/* not a transaction of a known kind and version */
+	APM_RULE_CHAIN = 2,		/* for another chain */
+	APM_RULE_ORIGIN = 3,	/* origin not registered */
+	APM_RULE_SIGNATURE = 4, /* origin's signature does not verify */
+	APM_RULE_FRESH = 5,		/* Tid or Rid seen before */
+	APM_RULE_PATIENT = 6,	/* patient not registered (or registered already) */
+	APM_RULE_ERASED = 7,	/* patient erased */
+	APM_RULE_HOME = 8,		/* patient registered by another origin */
+	APM_RULE_TIME = 9,		/* later than its block */
+	APM_RULE_ACTOR = 10,	/* the actor's roles do not allow it */
+	APM_RULE_PURPOSE = 11,	/* purpose missing or not on the list */
+	APM_RULE_PROFILE = 12,	/* profile version or old digest does not follow */
+	APM_RULE_AMENDS = 13,	/* amended record unknown, superseded, or another patient's */
+	APM_RULE_MEMBERSHIP =
+		14, /* a member, or a difficulty, outside the genesis block; a key that replaces none */
+	APM_RULE_CONSENT = 15,	 /* the patient withdrew, or nobody granted it */
+	APM_RULE_SELF = 16,		 /* benefits, or is reviewed by, its own actor */
+	APM_RULE_CAP = 17,		 /* more patients at once than the policy allows */
+	APM_RULE_RATE = 18,		 /* more queries in an hour than the policy allows */
+	APM_RULE_EMERGENCY = 19, /* the policy has no emergencies, or the reason is not on the list */
+	APM_RULE_BASIS = 20,	 /* what it rests on (search, emergency) is not there, or is done with */
+	APM_RULE_RULESET = 21,	 /* was not held to the data rules in force */
+	APM_RULE_RELEASE = 22,	 /* not the next release of its study */
+	APM_RULE_ITEM = 23,		 /* an item of the contract that cannot be applied */
+	APM_RULE_ERASURE = 24,	 /* does not name just the leaves that it must void, or no reason for it */
 
 	/* APM_SITE_RULE (item.h) and above: rules that a contract transaction added */
 

@@ -20,9 +20,9 @@
 /* The code of a purpose or reason is its place in the list, counted from 1. */
 static const char *const purposes[] = {"treatment",		  "payment", "operations", "emergency",
 									   "patient-request", "audit",	 "research"};
-static const char *const reasons[] = {
-	"unconscious",		 "life-threatening",  "danger-to-others", "disaster", "other-emergency",
-	"no-longer-needed", "consent-withdrawn", "objection",		   "unlawful", "legal-obligation"};
+static const char *const reasons[] = {"unconscious",	 "life-threatening", "danger-to-others",  "disaster",
+									  "other-emergency", "no-longer-needed", "consent-withdrawn", "objection",
+									  "unlawful",		 "legal-obligation"};
 #define FIRST_OF_ERASURES 6 /* those before it are for emergencies */
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))

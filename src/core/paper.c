@@ -131,30 +131,3 @@ apm_paper_open(const uint8_t key[32], const ApmRsa *rsa, const uint8_t iv[APM_PA
 	apm_buf_reset(&hidden);
 	return status;
 }
-
-ApmStatus
-apm_base64_decode(const char *text, size_t len, ApmBuf *out)
-{
-	ApmBuf url = {0};
-	ApmStatus status;
-
-	/* the other alphabet without its padding, which must be there exactly where it belongs */
-	if (len % 4 != 0)
-		return APM_ERR_FORMAT;
-	if (len > 0 && text[len - 1] == '=')
-		len -= text[len - 2] == '=' ? 2 : 1;
-	for (size_t i = 0; i < len; i++)
-	{
-		char c = text[i];
-
-		if (c == '-' || c == '_' || c == '=')
-			apm_put_u8(&url, '!');
-		else
-			apm_put_u8(&url, c == '+' ? '-' : c == '/' ? '_' : (uint8_t) c);
-	}
-	status = apm_buf_status(&url);
-	if (status == APM_OK)
-		status = apm_base64url_decode((const char *) url.data, url.len, out);
-	apm_buf_reset(&url);
-	return status;
-}

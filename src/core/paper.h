@@ -34,7 +34,4 @@ extern ApmStatus apm_paper_seal(const uint8_t key[32], const ApmRsa *rsa, ApmSli
 extern ApmStatus apm_paper_open(const uint8_t key[32], const ApmRsa *rsa, const uint8_t iv[APM_PAPER_IV_LEN],
 								ApmSlice sealed, ApmBuf *out);
 
-/* Standard base64 (RFC 4648, 4) with padding, strict.  Appends the bytes. */
-extern ApmStatus apm_base64_decode(const char *text, size_t len, ApmBuf *out);
-
 #endif /* APM_CORE_PAPER_H */

@@ -179,8 +179,8 @@ compare_names(const void *a, const void *b)
 }
 
 ApmStatus
-apm_identity(const uint8_t pepper[32], const uint8_t blind[APM_BLIND_LEN], const ApmAttribute *attrs, size_t n,
-			 int rounds, char out[APM_PSEUDONYM_LEN + 1])
+apm_identity(const uint8_t pepper[32], const uint8_t blind[APM_BLIND_LEN], const ApmAttribute *attrs,
+			 size_t n, int rounds, char out[APM_PSEUDONYM_LEN + 1])
 {
 	const ApmAttribute **sorted;
 	ApmBuf message = {.secret = true};

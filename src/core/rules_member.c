@@ -59,8 +59,8 @@ apm_judge_signature(const ApmCase *c)
 	if (c->origin == NULL)
 		status = apm_ec_from_spki(APM_SLICE(c->tx->u.membership.spki, APM_SPKI_LEN), &own);
 	if (status == APM_OK)
-		status = apm_origin_verify(c->origin != NULL ? c->origin->key : own, &c->opened->leaf,
-								   &c->opened->proof);
+		status =
+			apm_origin_verify(c->origin != NULL ? c->origin->key : own, &c->opened->leaf, &c->opened->proof);
 	apm_ec_free(own);
 	return apm_finding_of(status);
 }

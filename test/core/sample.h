@@ -78,6 +78,31 @@ sample_items(const ApmItem *items, uint16_t count, ApmContractFields *out)
 static const uint8_t sample_role[APM_STAFF_LEN] = {0x61, 0x61, 0x61, 0x61, 0x61, 0x61, 0x61, 0x61,
 												   0x61, 0x61, 0x61, 0x61, 0x61, 0x61, 0x61, 0x61};
 
+/* An erasure's voids, encoded; they live as long as the test. */
+static inline void
+sample_voids(const ApmVoid *voids, uint32_t count, ApmErasureFields *out)
+{
+	static uint8_t store[1 << 20];
+	static size_t used = 0;
+	uint8_t *at = store + used;
+
+	if (used + (size_t) count * APM_VOID_LEN > sizeof(store))
+	{
+		fprintf(stderr, "too many voids in a test\n");
+		exit(2);
+	}
+	out->count = count;
+	out->voids = APM_SLICE(at, (size_t) count * APM_VOID_LEN);
+	for (uint32_t i = 0; i < count; i++, at += APM_VOID_LEN)
+	{
+		memcpy(at, voids[i].leaf.bytes, APM_DIGEST_LEN);
+		at[APM_DIGEST_LEN] = voids[i].kind;
+		memcpy(at + APM_DIGEST_LEN + 1, voids[i].actor, APM_STAFF_LEN);
+		memcpy(at + APM_DIGEST_LEN + 1 + APM_STAFF_LEN, voids[i].tid.bytes, APM_UUID_LEN);
+	}
+	used += (size_t) count * APM_VOID_LEN;
+}
+
 /* A good transaction of this kind on chain 0xc0..c0, from origin 0x0a..0a. */
 static inline ApmTransaction
 sample_transaction(ApmKind kind)
@@ -87,6 +112,8 @@ sample_transaction(ApmKind kind)
 		{.type = APM_ITEM_POLICY, .key = APM_POLICY_ACCESS, .value = 1},
 		{.type = APM_ITEM_POLICY, .key = APM_POLICY_PURPOSE, .value = 1},
 	};
+	static const ApmVoid voids[] = {{.leaf = {{1}}, .kind = APM_KIND_PATIENT, .actor = {7}, .tid = {{8}}},
+									{.leaf = {{2}}, .kind = APM_KIND_PRIMARY, .actor = {9}, .tid = {{3}}}};
 	ApmTransaction tx;
 
 	memset(&tx, 0, sizeof(tx));
@@ -121,6 +148,11 @@ sample_transaction(ApmKind kind)
 			memset(tx.u.consent.grantee, 0x71, APM_STAFF_LEN);
 			tx.u.consent.groups = (ApmGroups){1, sample_role};
 			break;
+		case APM_KIND_ERASURE:
+			tx.u.erasure.apid = sample_text(SAMPLE_APID);
+			tx.u.erasure.reason = 6;
+			sample_voids(voids, 2, &tx.u.erasure);
+			break;
 		case APM_KIND_EXPORT:
 			memset(tx.u.export.study, 0x81, APM_STUDY_LEN);
 			tx.u.export.release = 1;
@@ -146,6 +178,38 @@ sample_membership(ApmMember member, const ApmEcKey *key)
 	tx.u.membership.member = (uint8_t) member;
 	apm_ec_spki(key, tx.u.membership.spki);
 	return tx;
+}
+
+/* One of the member's key, which that one endorses. */
+static inline ApmTransaction
+sample_succession(ApmMember member, const ApmEcKey *replaced, const ApmEcKey *key)
+{
+	ApmTransaction tx = sample_membership(member, key);
+	ApmMembershipFields *f = &tx.u.membership;
+
+	apm_ec_id(replaced, &f->replaces);
+	CHECK_OK(apm_member_endorse(replaced, &tx.chain, f->member, f->spki, &f->endorsement));
+	return tx;
+}
+
+/* A member whose first key this is. */
+static inline ApmMemberState
+sample_first_key(ApmMember member, const ApmEcKey *key)
+{
+	ApmMemberState m = {.member = (uint8_t) member};
+
+	apm_ec_spki(key, m.spki);
+	apm_ec_id(key, &m.home);
+	return m;
+}
+
+/* Enters it into a state, as a block before did. */
+static inline void
+load_member(ApmContractState *s, ApmMember member, const ApmEcKey *key)
+{
+	ApmMemberState m = sample_first_key(member, key);
+
+	CHECK_OK(apm_contract_load_member(s, &m));
 }
 
 /* Appends tx to out as a signed transaction, the first of size under one signature. */

@@ -42,7 +42,6 @@ chain_open(Chain *c)
 	static const ApmItem difficulty = {
 		.type = APM_ITEM_POLICY, .key = APM_POLICY_DIFFICULTY, .value = CHAIN_BITS};
 	uint8_t bytes[APM_HEADER_LEN];
-	uint8_t spki[APM_SPKI_LEN];
 	ApmSignature sig;
 	ApmDigest chain = sample_digest(0xc0);
 	ApmSlice hash_of_genesis = APM_SLICE(c->genesis_hash.bytes, APM_DIGEST_LEN);
@@ -50,9 +49,8 @@ chain_open(Chain *c)
 
 	memset(c, 0, sizeof(*c));
 	c->node = sample_key();
-	apm_ec_spki(c->node, spki);
 	CHECK_OK(apm_contract_new(&chain, &c->state));
-	CHECK_OK(apm_contract_load_node(c->state, spki));
+	load_member(c->state, APM_MEMBER_NODE, c->node);
 	CHECK_OK(apm_contract_load_item(c->state, &difficulty, 0));
 	CHECK_OK(apm_contract_digest(c->state, &c->contract));
 

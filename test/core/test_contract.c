@@ -70,18 +70,17 @@ test_forget(void)
 	ApmDigest subject = sample_digest(4);
 	ApmPatientState p = {.known = true, .version = 1};
 	ApmRecordState r = {.known = true};
+	ApmVoid leaf = {.kind = APM_KIND_PATIENT};
 	ApmQueryState q = {.known = true};
 	ApmConsentState c = {.granted = true};
 	uint8_t staff[APM_STAFF_LEN] = {7};
-	uint8_t spki[APM_SPKI_LEN];
 	ApmContractState *s;
 	ApmDigest before;
 	ApmDigest after;
 
-	apm_ec_spki(key, spki);
 	CHECK_OK(apm_contract_new(&chain, &s));
-	CHECK_OK(apm_contract_load_node(s, spki));
-	CHECK_OK(apm_contract_load_origin(s, spki));
+	load_member(s, APM_MEMBER_NODE, key);
+	load_member(s, APM_MEMBER_ORIGIN, key);
 	load_policy(s, APM_POLICY_ACCESS, 2);
 	CHECK_OK(apm_contract_digest(s, &before));
 	for (int round = 0; round < 2; round++)
@@ -89,6 +88,7 @@ test_forget(void)
 		CHECK_OK(apm_contract_load_patient(s, sample_text("r.one"), &p));
 		CHECK_OK(apm_contract_load_record(s, &id, &r));
 		CHECK_OK(apm_contract_load_tid(s, &id));
+		CHECK_OK(apm_contract_load_leaf(s, sample_text("r.one"), &leaf));
 		CHECK_OK(apm_contract_load_query(s, &id, &q));
 		CHECK_OK(apm_contract_load_consent(s, sample_text("r.one"), staff, 0, &c));
 		CHECK_OK(apm_contract_load_study(s, staff, 3));
@@ -102,7 +102,7 @@ test_forget(void)
 		CHECK(!r.known && !q.known && !apm_contract_tid_seen(s, &id) && apm_contract_releases(s, staff) == 0);
 		CHECK(apm_tally_count(&s->tallies[APM_COUNT_ACTOR_QUERIES], &subject, 0, 9) == 0);
 		CHECK_OK(apm_sha256("r.one", 5, &after));
-		CHECK(apm_contract_words(s, &after) == NULL);
+		CHECK(apm_contract_words(s, &after) == NULL && apm_contract_leaves(s, &after) == NULL);
 		CHECK_OK(apm_contract_digest(s, &after));
 		CHECK(memcmp(&before, &after, sizeof(before)) == 0);
 		p.known = r.known = q.known = true;
@@ -117,27 +117,82 @@ test_members(void)
 {
 	ApmDigest chain = sample_digest(0xc0);
 	ApmEcKey *key = sample_key();
+	ApmMemberState m = sample_first_key(APM_MEMBER_NODE, key);
 	ApmContractState *s;
-	ApmDigest id;
 	ApmDigest got;
-	uint8_t spki[APM_SPKI_LEN];
 
 	CHECK_OK(apm_contract_new(&chain, &s));
-	apm_ec_id(key, &id);
-	apm_ec_spki(key, spki);
-	CHECK(apm_contract_node(s, &id) == NULL);
-	CHECK_OK(apm_contract_load_node(s, spki));
-	CHECK_OK(apm_contract_load_node(s, spki));
-	CHECK(apm_contract_origin(s, &id) == NULL);
-	if (CHECK(apm_contract_node(s, &id) != NULL))
+	CHECK(apm_contract_node(s, &m.home) == NULL);
+	CHECK_OK(apm_contract_load_member(s, &m));
+	CHECK_OK(apm_contract_load_member(s, &m));
+	CHECK(apm_contract_key(s, APM_MEMBER_ORIGIN, &m.home) == NULL);
+	if (CHECK(apm_contract_node(s, &m.home) != NULL))
 	{
-		apm_ec_id(apm_contract_node(s, &id), &got);
-		CHECK(memcmp(&got, &id, sizeof(id)) == 0);
+		apm_ec_id(apm_contract_node(s, &m.home), &got);
+		CHECK(memcmp(&got, &m.home, sizeof(got)) == 0);
 	}
-	spki[60] ^= 1;
-	CHECK(apm_contract_load_node(s, spki) != APM_OK);
+	m.spki[60] ^= 1;
+	CHECK(apm_contract_load_member(s, &m) != APM_OK);
+	m.spki[60] ^= 1;
+	m.member = 3;
+	CHECK_STATUS(apm_contract_load_member(s, &m), APM_ERR_RANGE);
+	m.member = 0;
+	CHECK_STATUS(apm_contract_load_member(s, &m), APM_ERR_RANGE);
 	apm_contract_free(s);
 	apm_ec_free(key);
+}
+
+/* Of a member's keys one is in force; all say who he is. */
+static void
+test_keys_of_a_member(void)
+{
+	ApmDigest chain = sample_digest(0xc0);
+	ApmEcKey *keys[] = {sample_key(), sample_key(), sample_key()};
+	ApmDigest ids[3];
+	ApmContractState *s;
+	ApmDigest one;
+	ApmDigest two;
+	ApmDigest got;
+
+	CHECK_OK(apm_contract_new(&chain, &s));
+	for (int i = 0; i < 3; i++)
+		apm_ec_id(keys[i], &ids[i]);
+	CHECK(!apm_contract_current(s, APM_MEMBER_NODE, &ids[0], &got));
+	CHECK(!apm_contract_home(s, APM_MEMBER_NODE, &ids[0], &got));
+	load_member(s, APM_MEMBER_NODE, keys[2]); /* another */
+	load_member(s, APM_MEMBER_NODE, keys[0]);
+	CHECK_OK(apm_contract_digest(s, &one));
+	for (int i = 0; i < 2; i++)
+	{
+		ApmMemberState m = sample_first_key(APM_MEMBER_NODE, keys[i]);
+
+		m.home = ids[0];
+		m.ended = i == 0;
+		m.ended_us = 5;
+		CHECK_OK(apm_contract_load_member(s, &m));
+	}
+	for (int i = 0; i < 2; i++)
+	{
+		CHECK(apm_contract_home(s, APM_MEMBER_NODE, &ids[i], &got) &&
+			  memcmp(&got, &ids[0], sizeof(got)) == 0);
+		CHECK(!apm_contract_home(s, APM_MEMBER_ORIGIN, &ids[i], &got));
+	}
+	CHECK(apm_contract_current(s, APM_MEMBER_NODE, &ids[0], &got) && memcmp(&got, &ids[1], sizeof(got)) == 0);
+	CHECK(apm_contract_current(s, APM_MEMBER_NODE, &ids[2], &got) && memcmp(&got, &ids[2], sizeof(got)) == 0);
+	CHECK(!apm_contract_current(s, APM_MEMBER_NODE, &ids[1], &got));
+	CHECK(apm_contract_node(s, &ids[0]) == NULL && apm_contract_node(s, &ids[1]) != NULL);
+	/* the contract is that of the keys in force */
+	CHECK_OK(apm_contract_digest(s, &two));
+	CHECK(memcmp(&one, &two, sizeof(one)) != 0);
+	apm_contract_free(s);
+	CHECK_OK(apm_contract_new(&chain, &s));
+	load_member(s, APM_MEMBER_NODE, keys[1]);
+	load_member(s, APM_MEMBER_NODE, keys[2]);
+	CHECK_OK(apm_contract_digest(s, &one));
+	CHECK(memcmp(&one, &two, sizeof(one)) == 0);
+	apm_contract_free(s);
+	for (int i = 0; i < 3; i++)
+		apm_ec_free(keys[i]);
 }
 
 /* The digest depends on members and items, not on the order in which they came, nor on patients. */
@@ -152,7 +207,6 @@ test_digest(void)
 	ApmDigest digests[2];
 	ApmDigest changed;
 	ApmPatientState p = {.known = true};
-	uint8_t spki[APM_SPKI_LEN];
 
 	CHECK_OK(apm_contract_new(&chain, &states[0]));
 	CHECK_OK(apm_contract_load_item(states[0], &treatment, 0));
@@ -171,10 +225,11 @@ test_digest(void)
 		CHECK_OK(apm_contract_new(&chain, &states[order]));
 		for (int i = 0; i < 5; i++)
 		{
-			apm_ec_spki(keys[order == 0 ? i : 4 - i], spki);
-			CHECK_OK(apm_contract_load_node(states[order], spki));
-			CHECK_OK(apm_contract_load_origin(states[order], spki));
-			CHECK_OK(apm_contract_load_node(states[order], spki));
+			const ApmEcKey *key = keys[order == 0 ? i : 4 - i];
+
+			load_member(states[order], APM_MEMBER_NODE, key);
+			load_member(states[order], APM_MEMBER_ORIGIN, key);
+			load_member(states[order], APM_MEMBER_NODE, key);
 			load_policy(states[order], (uint16_t) (APM_POLICY_ACCESS + (order == 0 ? i : 4 - i)), 1);
 		}
 		CHECK_OK(apm_contract_digest(states[order], &digests[order]));
@@ -188,14 +243,13 @@ test_digest(void)
 	CHECK(memcmp(&digests[0], &changed, sizeof(ApmDigest)) != 0);
 
 	/* a node that is no origin, and an origin that is no node, are two contracts */
-	apm_ec_spki(other, spki);
-	CHECK_OK(apm_contract_load_node(states[0], spki));
-	CHECK_OK(apm_contract_load_origin(states[1], spki));
+	load_member(states[0], APM_MEMBER_NODE, other);
+	load_member(states[1], APM_MEMBER_ORIGIN, other);
 	load_policy(states[1], 4, 2);
 	for (int order = 0; order < 2; order++)
 		CHECK_OK(apm_contract_digest(states[order], &digests[order]));
 	CHECK(memcmp(&digests[0], &digests[1], sizeof(ApmDigest)) != 0);
-	CHECK_OK(apm_contract_load_origin(states[0], spki));
+	load_member(states[0], APM_MEMBER_ORIGIN, other);
 	CHECK_OK(apm_contract_digest(states[0], &changed));
 	CHECK(memcmp(&digests[0], &changed, sizeof(ApmDigest)) != 0);
 	for (int order = 0; order < 2; order++)
@@ -286,6 +340,7 @@ main(void)
 	test_loading();
 	test_forget();
 	test_members();
+	test_keys_of_a_member();
 	test_digest();
 	test_policies();
 	test_words();

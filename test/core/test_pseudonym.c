@@ -9,6 +9,8 @@
 #define SETTING "$2b$04$cVWp4XaNU8a4v1uMRum2SO"
 
 static const uint8_t pepper[32] = "0123456789abcdef0123456789abcde";
+static const uint8_t blind[APM_BLIND_LEN] = "fedcba9876543210fedcba987654321";
+static const uint8_t other_blind[APM_BLIND_LEN] = "fedcba9876543210fedcba987654320";
 static const uint8_t other_pepper[32] = "0123456789abcdef0123456789abcdf";
 
 #define TEXT(s) APM_SLICE((s), sizeof(s) - 1)
@@ -112,29 +114,30 @@ test_settings(void)
 static void
 test_pseudonym_formula(void)
 {
-	ApmSlice message = APM_SLICE("\0\0\0\x09"
-								 "Firstname"
-								 "\0\0\0\x05"
-								 "Ahmed",
-								 22);
+	ApmSlice message[] = {APM_SLICE("\0\0\0\x09"
+									"Firstname"
+									"\0\0\0\x05"
+									"Ahmed",
+									22),
+						  APM_SLICE(blind, APM_BLIND_LEN)};
 	ApmDigest mac;
 	char secret[45];
 	char want[APM_PSEUDONYM_LEN + 1];
 	char got[APM_PSEUDONYM_LEN + 1];
 
-	CHECK_OK(apm_pseudonym(pepper, TEXT("Firstname"), TEXT("Ahmed"), 4, got));
-	CHECK_OK(apm_hmac_sha256(pepper, 32, &message, 1, &mac));
+	CHECK_OK(apm_pseudonym(pepper, blind, TEXT("Firstname"), TEXT("Ahmed"), 4, got));
+	CHECK_OK(apm_hmac_sha256(pepper, 32, message, 2, &mac));
 	apm_base64_encode(mac.bytes, 32, secret);
 	CHECK_OK(apm_bcrypt(secret, got, want));
 	CHECK(strcmp(got, want) == 0);
 }
 
 static bool
-matches(const uint8_t *key, ApmSlice attribute, ApmSlice value, const char *pseudonym)
+matches(const uint8_t *key, const uint8_t *with, ApmSlice attribute, ApmSlice value, const char *pseudonym)
 {
 	bool answer = false;
 
-	CHECK_OK(apm_pseudonym_check(key, attribute, value, pseudonym, &answer));
+	CHECK_OK(apm_pseudonym_check(key, with, attribute, value, pseudonym, &answer));
 	return answer;
 }
 
@@ -146,42 +149,43 @@ test_pseudonym_check(void)
 	char with_nul[APM_PSEUDONYM_LEN + 1];
 	bool answer;
 
-	CHECK_OK(apm_pseudonym(pepper, TEXT("Firstname"), TEXT("Ali"), 4, one));
-	CHECK_OK(apm_pseudonym(pepper, TEXT("Firstname"), TEXT("Ali"), 4, two));
+	CHECK_OK(apm_pseudonym(pepper, blind, TEXT("Firstname"), TEXT("Ali"), 4, one));
+	CHECK_OK(apm_pseudonym(pepper, blind, TEXT("Firstname"), TEXT("Ali"), 4, two));
 	CHECK(strlen(one) == APM_PSEUDONYM_LEN && strcmp(one, two) != 0);
-	CHECK(matches(pepper, TEXT("Firstname"), TEXT("Ali"), one));
-	CHECK(matches(pepper, TEXT("Firstname"), TEXT("Ali"), two));
-	CHECK(!matches(pepper, TEXT("Firstname"), TEXT("Alo"), one));
-	CHECK(!matches(pepper, TEXT("Lastname"), TEXT("Ali"), one));
-	CHECK(!matches(other_pepper, TEXT("Firstname"), TEXT("Ali"), one));
+	CHECK(matches(pepper, blind, TEXT("Firstname"), TEXT("Ali"), one));
+	CHECK(matches(pepper, blind, TEXT("Firstname"), TEXT("Ali"), two));
+	CHECK(!matches(pepper, blind, TEXT("Firstname"), TEXT("Alo"), one));
+	CHECK(!matches(pepper, blind, TEXT("Lastname"), TEXT("Ali"), one));
+	CHECK(!matches(other_pepper, blind, TEXT("Firstname"), TEXT("Ali"), one));
+	CHECK(!matches(pepper, other_blind, TEXT("Firstname"), TEXT("Ali"), one));
 	/* where the name ends and the value begins matters */
-	CHECK(!matches(pepper, TEXT("FirstnameA"), TEXT("li"), one));
+	CHECK(!matches(pepper, blind, TEXT("FirstnameA"), TEXT("li"), one));
 
 	/* what bcrypt alone would not see: after a NUL, and after 72 bytes */
-	CHECK_OK(apm_pseudonym(pepper, TEXT("pid"), TEXT("a\0b"), 4, with_nul));
-	CHECK(!matches(pepper, TEXT("pid"), TEXT("a\0c"), with_nul));
+	CHECK_OK(apm_pseudonym(pepper, blind, TEXT("pid"), TEXT("a\0b"), 4, with_nul));
+	CHECK(!matches(pepper, blind, TEXT("pid"), TEXT("a\0c"), with_nul));
 	CHECK_OK(apm_pseudonym(
-		pepper, TEXT("pid"),
+		pepper, blind, TEXT("pid"),
 		TEXT("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx1"), 4, with_nul));
-	CHECK(!matches(pepper, TEXT("pid"),
+	CHECK(!matches(pepper, blind, TEXT("pid"),
 				   TEXT("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx2"),
 				   with_nul));
 
-	CHECK_STATUS(apm_pseudonym_check(pepper, TEXT("a"), TEXT("b"), SETTING, &answer), APM_ERR_FORMAT);
-	CHECK_STATUS(apm_pseudonym_check(pepper, TEXT("a"), TEXT("b"), "", &answer), APM_ERR_FORMAT);
-	CHECK_STATUS(apm_pseudonym(pepper, TEXT("a"), TEXT("b"), 3, one), APM_ERR_RANGE);
+	CHECK_STATUS(apm_pseudonym_check(pepper, blind, TEXT("a"), TEXT("b"), SETTING, &answer), APM_ERR_FORMAT);
+	CHECK_STATUS(apm_pseudonym_check(pepper, blind, TEXT("a"), TEXT("b"), "", &answer), APM_ERR_FORMAT);
+	CHECK_STATUS(apm_pseudonym(pepper, blind, TEXT("a"), TEXT("b"), 3, one), APM_ERR_RANGE);
 }
 
 /* base64 of the HMAC over the attributes as they stand here, under the setting of a pseudonym. */
 static bool
 identity_is(const char *pseudonym, const char *message, size_t len)
 {
-	ApmSlice part = APM_SLICE(message, len);
+	ApmSlice parts[] = {APM_SLICE(message, len), APM_SLICE(blind, APM_BLIND_LEN)};
 	ApmDigest mac;
 	char secret[45];
 	char want[APM_PSEUDONYM_LEN + 1];
 
-	CHECK_OK(apm_hmac_sha256(pepper, 32, &part, 1, &mac));
+	CHECK_OK(apm_hmac_sha256(pepper, 32, parts, 2, &mac));
 	apm_base64_encode(mac.bytes, 32, secret);
 	CHECK_OK(apm_bcrypt(secret, pseudonym, want));
 	return strcmp(want, pseudonym) == 0;
@@ -207,16 +211,34 @@ test_identity(void)
 
 	for (int turn = 0; turn < 3; turn++)
 	{
-		CHECK_OK(apm_identity(pepper, attrs, 3, 4, got));
+		CHECK_OK(apm_identity(pepper, blind, attrs, 3, 4, got));
 		CHECK(identity_is(got, sorted, sizeof(sorted) - 1));
 		swap = attrs[turn];
 		attrs[turn] = attrs[(turn + 1) % 3];
 		attrs[(turn + 1) % 3] = swap;
 	}
-	CHECK_STATUS(apm_identity(pepper, attrs, 0, 4, got), APM_ERR_RANGE);
+	CHECK_STATUS(apm_identity(pepper, blind, attrs, 0, 4, got), APM_ERR_RANGE);
 	attrs[0].name = attrs[2].name;
-	CHECK_STATUS(apm_identity(pepper, attrs, 3, 4, got), APM_ERR_RANGE);
-	CHECK_OK(apm_identity(pepper, attrs, 1, 4, got));
+	CHECK_STATUS(apm_identity(pepper, blind, attrs, 3, 4, got), APM_ERR_RANGE);
+	CHECK_OK(apm_identity(pepper, blind, attrs, 1, 4, got));
+}
+
+/* RFC 5869's formula, put together here: extract with 32 zeros, then one round of expand. */
+static void
+test_blind(void)
+{
+	static const uint8_t key[32] = "a patient's key, drawn by chance";
+	static const uint8_t zeros[32];
+	ApmSlice part = APM_SLICE(key, sizeof(key));
+	ApmSlice info = APM_SLICE("apm pseudonym\x01", 14);
+	uint8_t got[APM_BLIND_LEN];
+	ApmDigest extracted;
+	ApmDigest want;
+
+	CHECK_OK(apm_hmac_sha256(zeros, sizeof(zeros), &part, 1, &extracted));
+	CHECK_OK(apm_hmac_sha256(extracted.bytes, APM_DIGEST_LEN, &info, 1, &want));
+	CHECK_OK(apm_pseudonym_blind(key, got));
+	CHECK(memcmp(got, want.bytes, sizeof(got)) == 0);
 }
 
 static void
@@ -241,7 +263,7 @@ identity_body(void)
 	ApmAttribute attrs[2] = {{TEXT("B"), TEXT("1")}, {TEXT("A"), TEXT("2")}};
 	char got[APM_PSEUDONYM_LEN + 1];
 
-	return apm_identity(pepper, attrs, 2, 4, got);
+	return apm_identity(pepper, blind, attrs, 2, 4, got);
 }
 
 static ApmStatus
@@ -249,10 +271,10 @@ pseudonym_body(void)
 {
 	static char got[APM_PSEUDONYM_LEN + 1];
 	bool answer;
-	ApmStatus status = apm_pseudonym(pepper, TEXT("a"), TEXT("b"), 4, got);
+	ApmStatus status = apm_pseudonym(pepper, blind, TEXT("a"), TEXT("b"), 4, got);
 
 	if (status == APM_OK)
-		status = apm_pseudonym_check(pepper, TEXT("a"), TEXT("b"), got, &answer);
+		status = apm_pseudonym_check(pepper, blind, TEXT("a"), TEXT("b"), got, &answer);
 	return status;
 }
 
@@ -265,6 +287,7 @@ main(void)
 	test_pseudonym_formula();
 	test_pseudonym_check();
 	test_identity();
+	test_blind();
 	test_random_pseudonym();
 	CHECK_EACH_ALLOCATION(identity_body);
 	CHECK_EACH_ALLOCATION(pseudonym_body);

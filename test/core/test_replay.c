@@ -429,12 +429,10 @@ static ApmContractState *
 new_state(void)
 {
 	ApmDigest chain = sample_digest(0xc0);
-	uint8_t spki[APM_SPKI_LEN];
 	ApmContractState *s;
 
-	apm_ec_spki(origin, spki);
 	CHECK_OK(apm_contract_new(&chain, &s));
-	CHECK_OK(apm_contract_load_origin(s, spki));
+	load_member(s, APM_MEMBER_ORIGIN, origin);
 	for (uint16_t n = 1; n <= 7; n++)
 	{
 		ApmItem item = {.type = APM_ITEM_PURPOSE, .key = n, .name = sample_text(apm_genesis_purpose(n))};

@@ -11,10 +11,10 @@ static void
 test_names(void)
 {
 	CHECK(strcmp(apm_rule_name(APM_RULE_FRESH), "fresh") == 0);
-	for (int rule = APM_RULE_TEMPLATE; rule <= APM_RULE_ITEM; rule++)
+	for (int rule = APM_RULE_TEMPLATE; rule <= APM_RULE_ERASURE; rule++)
 		CHECK(apm_rule_name((uint16_t) rule) != NULL && apm_rule_text((uint16_t) rule) != NULL);
 	CHECK(apm_rule_name(APM_RULE_NONE) == NULL);
-	CHECK(apm_rule_name(APM_RULE_ITEM + 1) == NULL);
+	CHECK(apm_rule_name(APM_RULE_ERASURE + 1) == NULL);
 	CHECK(apm_rule_text(APM_RULE_UNDECIDED) == NULL);
 
 	for (uint16_t code = 1; code <= 7; code++)
@@ -23,9 +23,14 @@ test_names(void)
 	CHECK(strcmp(apm_genesis_purpose(APM_PURPOSE_EMERGENCY), "emergency") == 0);
 	CHECK(strcmp(apm_genesis_purpose(APM_PURPOSE_PATIENT_REQUEST), "patient-request") == 0);
 	CHECK(strcmp(apm_genesis_purpose(APM_PURPOSE_RESEARCH), "research") == 0);
-	for (uint16_t code = 1; code <= 5; code++)
+	for (uint16_t code = 1; code <= 10; code++)
+	{
 		CHECK(apm_genesis_reason(code) != NULL);
-	CHECK(apm_genesis_reason(0) == NULL && apm_genesis_reason(6) == NULL);
+		CHECK(apm_reason_fits(code, true) == (code >= 6) && apm_reason_fits(code, false) == (code <= 5));
+	}
+	CHECK(strcmp(apm_genesis_reason(6), "no-longer-needed") == 0);
+	CHECK(apm_genesis_reason(0) == NULL && apm_genesis_reason(11) == NULL);
+	CHECK(apm_reason_fits(11, true) && apm_reason_fits(11, false));
 }
 
 /* What the other tests break is valid to begin with. */

@@ -9,18 +9,17 @@
 #include "predicates.h"
 #include "world.h"
 
-static uint8_t origin_spki[APM_SPKI_LEN];
-static bool knows_origin;
-static ApmDigest origin_id;
+static ApmEcKey *origin;
+static uint64_t height; /* 0: the chain has no origin yet */
 static ApmBuf input;
-static ApmItem items[4];
+static ApmItem items[5];
 
 static ApmStatus
 load_items(ApmContractState *s)
 {
 	ApmStatus status = APM_OK;
 
-	for (int i = 0; i < 4 && status == APM_OK; i++)
+	for (int i = 0; i < 5 && status == APM_OK; i++)
 		status = apm_contract_load_item(s, &items[i], 0);
 	return status;
 }
@@ -40,18 +39,44 @@ ruleset_of_items(void)
 }
 
 static ApmStatus
+load_key(ApmContractState *s, ApmMember member)
+{
+	ApmMemberState m = sample_first_key(member, origin);
+
+	return apm_contract_load_member(s, &m);
+}
+
+static ApmStatus
+load_leaves(ApmContractState *s)
+{
+	ApmTransaction tx = sample_transaction(APM_KIND_ERASURE);
+	ApmStatus status = APM_OK;
+	ApmVoid leaf;
+
+	for (uint32_t i = 0; i < tx.u.erasure.count && status == APM_OK; i++)
+	{
+		apm_erasure_void(&tx.u.erasure, i, &leaf);
+		status = apm_contract_load_leaf(s, tx.u.erasure.apid, &leaf);
+	}
+	return status;
+}
+
+static ApmStatus
 load_ledger(ApmContractState *s)
 {
-	ApmPatientState p = {.known = true, .origin = origin_id, .version = 1};
+	ApmPatientState p = {.known = true, .version = 1};
 	ApmRecordState r = {.known = true};
 	ApmConsentState c = {.granted = true};
 	ApmQueryState q = {.known = true};
 	ApmUuid id = sample_uuid(1);
 	ApmDigest subject = sample_digest(5);
-	ApmStatus status = apm_contract_load_node(s, origin_spki);
+	ApmStatus status = load_key(s, APM_MEMBER_NODE);
 
+	apm_ec_id(origin, &p.origin);
 	if (status == APM_OK)
 		status = apm_contract_load_patient(s, sample_text(SAMPLE_APID), &p);
+	if (status == APM_OK)
+		status = load_leaves(s);
 	if (status == APM_OK)
 		status = apm_contract_load_record(s, &id, &r);
 	for (uint16_t purpose = 0; purpose < 6 && status == APM_OK; purpose++)
@@ -78,11 +103,11 @@ judge_and_apply(ApmContractState *s)
 		status = apm_contract_needs(s, &opened, &needs);
 	if (status != APM_OK)
 		return status;
-	rule = apm_contract_evaluate(s, &opened, 0, BLOCK_TIME);
+	rule = apm_contract_evaluate(s, &opened, height, BLOCK_TIME);
 	CHECK(rule == APM_RULE_NONE || rule == APM_RULE_UNDECIDED);
 	if (rule != APM_RULE_NONE)
 		return APM_ERR_MEMORY;
-	status = apm_contract_apply(s, &opened, 0, 0, BLOCK_TIME);
+	status = apm_contract_apply(s, &opened, height, 0, BLOCK_TIME);
 	return status == APM_OK ? apm_contract_digest(s, &digest) : status;
 }
 
@@ -96,8 +121,8 @@ load_and_judge(void)
 
 	if (status != APM_OK)
 		return status;
-	if (knows_origin)
-		status = apm_contract_load_origin(s, origin_spki);
+	if (height > 0)
+		status = load_key(s, APM_MEMBER_ORIGIN);
 	if (status == APM_OK)
 		status = load_items(s);
 	if (status == APM_OK)
@@ -109,11 +134,11 @@ load_and_judge(void)
 }
 
 static void
-judge_without_memory(const ApmEcKey *key, ApmTransaction tx, uint16_t roles)
+judge_without_memory(ApmTransaction tx, uint16_t roles)
 {
-	tx.origin = origin_id;
+	apm_ec_id(origin, &tx.origin);
 	tx.roles = roles;
-	sample_sign(key, &tx, &input);
+	sample_sign(origin, &tx, &input);
 	CHECK_EACH_ALLOCATION(load_and_judge);
 	apm_buf_reset(&input);
 }
@@ -126,13 +151,13 @@ main(void)
 	ApmBuf predicate = {0};
 	ApmBuf specs = {0};
 	ApmTransaction tx;
-	ApmEcKey *key = sample_key();
+	ApmEcKey *next = sample_key();
 
-	apm_ec_spki(key, origin_spki);
-	apm_ec_id(key, &origin_id);
+	origin = sample_key();
 	p_limit(&predicate, APM_COUNT_ACTOR_QUERIES, 60, 5);
 	CHECK_OK(apm_specs_encode(&spec, 1, &specs));
 	items[0] = (ApmItem){.type = APM_ITEM_PURPOSE, .key = 1, .name = sample_text("treatment")};
+	items[4] = (ApmItem){.type = APM_ITEM_REASON, .key = 6, .name = sample_text("no-longer-needed")};
 	items[1] = (ApmItem){
 		.type = APM_ITEM_TEMPLATE, .name = sample_text("t"), .kind = APM_KIND_QUERY, .body = p_slice(&specs)};
 	items[2] = (ApmItem){
@@ -145,24 +170,28 @@ main(void)
 
 	tx = sample_transaction(APM_KIND_PATIENT);
 	tx.u.patient.apid = sample_text("r.new");
-	knows_origin = true;
-	judge_without_memory(key, tx, APM_ROLE_REGISTRAR);
-	judge_without_memory(key, sample_transaction(APM_KIND_QUERY), APM_ROLE_CLINICIAN);
+	height = HEIGHT;
+	judge_without_memory(tx, APM_ROLE_REGISTRAR);
+	judge_without_memory(sample_transaction(APM_KIND_QUERY), APM_ROLE_CLINICIAN);
 	tx = sample_transaction(APM_KIND_PRIMARY);
 	tx.u.primary.ruleset = ruleset_of_items();
-	judge_without_memory(key, tx, APM_ROLE_CLINICIAN);
-	judge_without_memory(key, sample_transaction(APM_KIND_CONSENT), APM_ROLE_REGISTRAR);
-	judge_without_memory(key, sample_transaction(APM_KIND_EXPORT), APM_ROLE_RESEARCHER);
+	judge_without_memory(tx, APM_ROLE_CLINICIAN);
+	judge_without_memory(sample_transaction(APM_KIND_CONSENT), APM_ROLE_REGISTRAR);
+	judge_without_memory(sample_transaction(APM_KIND_EXPORT), APM_ROLE_RESEARCHER);
 	tx = sample_transaction(APM_KIND_CONTRACT);
 	more[0] = items[2];
 	more[1] = (ApmItem){.type = APM_ITEM_DROP_DATA_RULE, .name = sample_text("d")};
 	sample_items(more, 2, &tx.u.contract);
-	judge_without_memory(key, tx, APM_ROLE_ADMIN);
-	knows_origin = false;
-	judge_without_memory(key, sample_membership(APM_MEMBER_ORIGIN, key), APM_ROLE_ADMIN);
+	judge_without_memory(tx, APM_ROLE_ADMIN);
+	tx = sample_transaction(APM_KIND_ERASURE);
+	judge_without_memory(tx, APM_ROLE_REGISTRAR);
+	judge_without_memory(sample_succession(APM_MEMBER_ORIGIN, origin, next), APM_ROLE_ADMIN);
+	height = 0;
+	judge_without_memory(sample_membership(APM_MEMBER_ORIGIN, origin), APM_ROLE_ADMIN);
 
 	apm_buf_reset(&predicate);
 	apm_buf_reset(&specs);
-	apm_ec_free(key);
+	apm_ec_free(origin);
+	apm_ec_free(next);
 	return check_summary();
 }

@@ -30,10 +30,7 @@ typedef struct World
 static inline void
 load_origin(World *w, const ApmEcKey *key)
 {
-	uint8_t spki[APM_SPKI_LEN];
-
-	apm_ec_spki(key, spki);
-	CHECK_OK(apm_contract_load_origin(w->state, spki));
+	load_member(w->state, APM_MEMBER_ORIGIN, key);
 }
 
 static inline void
