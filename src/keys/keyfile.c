@@ -26,6 +26,8 @@
 #include "apm_guc.h"
 #include "keys/keyfile.h"
 
+#define CHAIN_HEX 16
+
 /* Reports on a name in the key directory. */
 #define refuse_file(name, ...) ereport(ERROR, (errcode(ERRCODE_APM_KEY_REFUSED), errmsg(__VA_ARGS__, name)))
 
@@ -282,6 +284,84 @@ apm_keyfile_remove(const char *name)
 		ereport(ERROR, (errcode_for_file_access(), errmsg("could not remove key file \"%s\": %m", name)));
 	/* also where it was gone: whoever removed it may not have come so far */
 	sync_directory(apm_key_directory);
+}
+
+/* Opens a private file that is there for writing. */
+static int
+open_to_write(const char *name)
+{
+	int fd;
+
+	require_directory();
+	fd = OpenTransientFile(path_of(name), O_WRONLY | O_NOFOLLOW | O_NONBLOCK | PG_BINARY);
+	if (fd < 0)
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not open file \"%s\": %m", name)));
+	judge_file(fd, name, APM_FILE_PRIVATE, SIZE_MAX);
+	return fd;
+}
+
+static void
+sync_file(int fd, const char *name)
+{
+	if (fsync(fd) != 0)
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not write file \"%s\" to disk: %m", name)));
+	CloseTransientFile(fd);
+}
+
+void
+apm_keyfile_write_behind(const char *name, size_t kept, ApmSlice bytes)
+{
+	int fd = open_to_write(name);
+
+	errno = 0;
+	if (ftruncate(fd, (off_t) kept) != 0 ||
+		pwrite(fd, bytes.data, bytes.len, (off_t) kept) != (ssize_t) bytes.len)
+	{
+		if (errno == 0)
+			errno = ENOSPC;
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not write file \"%s\": %m", name)));
+	}
+	sync_file(fd, name);
+}
+
+void
+apm_keyfile_sync(const char *name)
+{
+	sync_file(open_to_write(name), name);
+}
+
+bool
+apm_keyfile_stamp(const char *name, ApmFileStamp *out)
+{
+	struct stat st;
+	char *path;
+	bool there;
+
+	if (!directory_is_set())
+		require_directory();
+	memset(out, 0, sizeof(*out));
+	path = path_of(name);
+	there = lstat(path, &st) == 0;
+	if (!there && errno != ENOENT)
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not look at file \"%s\": %m", name)));
+	pfree(path);
+	if (!there)
+		return false;
+	out->device = st.st_dev;
+	out->inode = st.st_ino;
+	out->size = st.st_size;
+	out->modified = st.st_mtim;
+	out->changed = st.st_ctim;
+	return true;
+}
+
+char *
+apm_keyfile_of_chain(const char *prefix, const ApmDigest *chain, const char *suffix)
+{
+	char hex[CHAIN_HEX + 1];
+
+	apm_hex_encode(chain->bytes, CHAIN_HEX / 2, hex);
+	return psprintf("%s-%s%s", prefix, hex, suffix);
 }
 
 int

@@ -11,6 +11,9 @@
 
 #include "postgres.h"
 
+#include <sys/types.h>
+#include <time.h>
+
 #include "nodes/pg_list.h"
 
 #include "core/bytes.h"
@@ -46,6 +49,31 @@ extern void apm_keyfile_replace(const char *name, ApmSlice bytes);
 
 /* Removes a file, durably; nothing happens if there is none. */
 extern void apm_keyfile_remove(const char *name);
+
+/*
+ * Puts bytes behind the first so many of a private file that is there, in the place of what follows them; durable when
+ * it returns.  A crash leaves those first ones as they are, and behind them some of the new, or zeros.  The
+ * caller sees to it that nobody else writes the file meanwhile.
+ */
+extern void apm_keyfile_write_behind(const char *name, size_t kept, ApmSlice bytes);
+/* What the file holds becomes durable, whoever wrote it. */
+extern void apm_keyfile_sync(const char *name);
+
+/* Tells one content of a file from the next, without reading it; to be compared by its bytes. */
+typedef struct ApmFileStamp
+{
+	dev_t device;
+	ino_t inode;
+	off_t size;
+	struct timespec modified;
+	struct timespec changed;
+} ApmFileStamp;
+
+/* False, and all zeros, if there is no such file.  Looks at its directory entry and no further. */
+extern bool apm_keyfile_stamp(const char *name, ApmFileStamp *out);
+
+/* The name of a file that belongs to a chain: prefix, "-", the chain id's first 16 hex digits, suffix; palloc'd. */
+extern char *apm_keyfile_of_chain(const char *prefix, const ApmDigest *chain, const char *suffix);
 
 /*
  * Opens (and makes, empty, if need be) a private file that is only there to be locked;

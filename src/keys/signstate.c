@@ -31,7 +31,7 @@
 #define STATE_VERSION 1
 #define STATE_BODY_LEN (2 + APM_DIGEST_LEN + 8 + APM_DIGEST_LEN + 3 * 8 + 2 * 4)
 #define STATE_LEN (STATE_BODY_LEN + APM_DIGEST_LEN)
-#define CHAIN_HEX 16
+#define FILE_PREFIX "sign-state"
 
 static void
 encode(const ApmSignState *state, ApmBuf *out)
@@ -82,21 +82,11 @@ decode(ApmSlice in, ApmSignState *out)
 	return apm_equal(checksum.bytes, computed.bytes, APM_DIGEST_LEN);
 }
 
-/* sign-state-<16 hex digits of the chain id>, with a suffix. */
-static char *
-file_name(const ApmDigest *chain, const char *suffix)
-{
-	char hex[CHAIN_HEX + 1];
-
-	apm_hex_encode(chain->bytes, CHAIN_HEX / 2, hex);
-	return psprintf("sign-state-%s%s", hex, suffix);
-}
-
 bool
 apm_signstate_read(const ApmDigest *chain, ApmSignState *out)
 {
 	ApmBuf bytes = {0};
-	char *name = file_name(chain, "");
+	char *name = apm_keyfile_of_chain(FILE_PREFIX, chain, "");
 	bool good;
 
 	if (!apm_keyfile_read(name, APM_FILE_PRIVATE, STATE_LEN, &bytes))
@@ -118,7 +108,7 @@ apm_signstate_write(const ApmSignState *state)
 	ApmBuf bytes = {0};
 
 	encode(state, &bytes);
-	apm_keyfile_replace(file_name(&state->chain, ""), APM_SLICE(bytes.data, bytes.len));
+	apm_keyfile_replace(apm_keyfile_of_chain(FILE_PREFIX, &state->chain, ""), APM_SLICE(bytes.data, bytes.len));
 	apm_buf_reset(&bytes);
 }
 
@@ -160,7 +150,7 @@ apm_signstate_lock(const ApmDigest *chain)
 	if (held_fd >= 0 && apm_equal(held_chain.bytes, chain->bytes, APM_DIGEST_LEN))
 		return true;
 
-	fd = apm_keyfile_open_lock(file_name(chain, ".lock"));
+	fd = apm_keyfile_open_lock(apm_keyfile_of_chain(FILE_PREFIX, chain, ".lock"));
 	if (flock(fd, LOCK_EX | LOCK_NB) != 0)
 	{
 		int saved = errno;

@@ -1,16 +1,18 @@
 /*
  * test_keys.c
- *	  The sign-state, sealing and wiping, as SQL functions for the tests of src/keys and
+ *	  The sign-state, the journal of erasures, sealing and wiping, as SQL functions for the tests of src/keys and
  *	  of the core's memory.
  */
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "apm_errors.h"
 #include "apm_memory.h"
+#include "keys/journal.h"
 #include "keys/keyring.h"
 #include "keys/signstate.h"
 
@@ -113,4 +115,50 @@ test_secret_left(PG_FUNCTION_ARGS)
 		left += ((volatile uint8 *) block)[i] == 0x5a;
 	MemoryContextDelete(context);
 	PG_RETURN_INT32(left);
+}
+
+PG_FUNCTION_INFO_V1(test_journal_add);
+
+/* test_journal_add(apid text) returns void */
+Datum
+test_journal_add(PG_FUNCTION_ARGS)
+{
+	ApmDigest chain = test_chain();
+	ApmErased erased = {.time_us = 1, .reason = 2, .roles = 3};
+
+	strlcpy(erased.apid, text_to_cstring(PG_GETARG_TEXT_PP(0)), sizeof(erased.apid));
+	memset(erased.actor, 0xcd, sizeof(erased.actor));
+	apm_journal_add(&chain, &erased);
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(test_journal_has);
+
+/* test_journal_has(apid text) returns boolean */
+Datum
+test_journal_has(PG_FUNCTION_ARGS)
+{
+	ApmDigest chain = test_chain();
+	text *apid = PG_GETARG_TEXT_PP(0);
+
+	PG_RETURN_BOOL(apm_journal_has(&chain, APM_SLICE(VARDATA_ANY(apid), VARSIZE_ANY_EXHDR(apid))));
+}
+
+PG_FUNCTION_INFO_V1(test_journal_read);
+
+/* test_journal_read() returns text: the entries, one a line */
+Datum
+test_journal_read(PG_FUNCTION_ARGS)
+{
+	ApmDigest chain = test_chain();
+	StringInfoData all;
+	ApmErased *erased;
+	int n = apm_journal_read(&chain, &erased);
+
+	initStringInfo(&all);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(&all, "%s%s " UINT64_FORMAT " %u %x %u", i > 0 ? "\n" : "", erased[i].apid,
+						 erased[i].time_us, erased[i].reason, erased[i].actor[APM_STAFF_LEN - 1],
+						 erased[i].roles);
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(all.data, all.len));
 }
