@@ -125,7 +125,9 @@ is_torn(ApmSlice rest)
 	apm_reader_init(&r, rest);
 	(void) apm_get_slice(&r, 2 + 8 + 2 + APM_STAFF_LEN + 2);
 	len = apm_get_u32(&r);
-	(void) apm_get_slice(&r, Min(len, APM_APID_MAX));
+	if (len > APM_APID_MAX)
+		return false;
+	(void) apm_get_slice(&r, len);
 	(void) apm_get_slice(&r, APM_DIGEST_LEN);
 	if (r.failed)
 		return true;

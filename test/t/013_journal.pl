@@ -31,6 +31,7 @@ sub spew
 	open(my $handle, '>:raw', $file) or die $!;
 	print $handle $_[0];
 	close($handle) or die $!;
+	chmod(0600, $file);
 	return;
 }
 
