@@ -430,8 +430,8 @@ waiting_context(uint32_t generation, const ApmUuid *rid, ApmBuf *out)
 }
 
 ApmStatus
-apm_waiting_seal(const uint8_t wrapping[32], uint32_t generation, const ApmUuid *rid, ApmSlice text,
-				 ApmBuf *out)
+apm_waiting_record_seal(const uint8_t wrapping[32], uint32_t generation, const ApmUuid *rid, ApmSlice text,
+						ApmBuf *out)
 {
 	ApmBuf about = {0};
 	uint8_t key[32];
@@ -448,8 +448,8 @@ apm_waiting_seal(const uint8_t wrapping[32], uint32_t generation, const ApmUuid 
 }
 
 ApmStatus
-apm_waiting_open(const uint8_t wrapping[32], uint32_t generation, const ApmUuid *rid, ApmSlice sealed,
-				 ApmBuf *out)
+apm_waiting_record_open(const uint8_t wrapping[32], uint32_t generation, const ApmUuid *rid, ApmSlice sealed,
+						ApmBuf *out)
 {
 	ApmBuf about = {0};
 	uint8_t key[32];

@@ -64,10 +64,10 @@ extern ApmStatus apm_last_values_open(const uint8_t patient_key[32], const ApmKe
  * place of a patient key; salt Rid, context "waiting" || u32 generation || Rid.  Symmetric, so that it dies with
  * the wrapping key's generation, in old copies too.
  */
-extern ApmStatus apm_waiting_seal(const uint8_t wrapping[32], uint32_t generation, const ApmUuid *rid,
-								  ApmSlice text, ApmBuf *out);
-extern ApmStatus apm_waiting_open(const uint8_t wrapping[32], uint32_t generation, const ApmUuid *rid,
-								  ApmSlice sealed, ApmBuf *out);
+extern ApmStatus apm_waiting_record_seal(const uint8_t wrapping[32], uint32_t generation, const ApmUuid *rid,
+										 ApmSlice text, ApmBuf *out);
+extern ApmStatus apm_waiting_record_open(const uint8_t wrapping[32], uint32_t generation, const ApmUuid *rid,
+										 ApmSlice sealed, ApmBuf *out);
 
 /*
  * A patient key wrapped by a wrapping key: nonce, AES-256-GCM, tag: 60 bytes.
