@@ -30,8 +30,8 @@ extern ApmStatus apm_replay_foresee(ApmReplay *r, const ApmStoredBlock *block);
 
 /*
  * Second pass, all blocks in their order.  APM_OK with fault->rule APM_FAULT_NONE: the block follows; else what is wrong with it.  The
- * first fault ends the replay, but for one that is found before any verdict (all but verdict, void and contract), which leaves the
- * replay as it was.  Any other status is no finding: memory or OpenSSL failed.
+ * first fault ends the replay, but for one that is found before any verdict (all but verdict, void and contract) or in the
+ * genesis block, which leaves the replay as it was.  Any other status is no finding: memory or OpenSSL failed.
  */
 extern ApmStatus apm_replay_block(ApmReplay *r, const ApmStoredBlock *block, ApmFault *fault);
 
