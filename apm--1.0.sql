@@ -677,12 +677,12 @@ COMMENT ON FUNCTION @extschema@.apm_setup(integer, text, boolean) IS
 REVOKE ALL ON FUNCTION @extschema@.apm_setup(integer, text, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.apm_setup(integer, text, boolean) TO apm_admin;
 
-CREATE FUNCTION @extschema@.apm_accept_rollback() RETURNS text
-	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_accept_rollback';
-COMMENT ON FUNCTION @extschema@.apm_accept_rollback() IS
-	'the operator''s word that this database goes on with its chain after a restore, clone or load; verifies it whole first';
-REVOKE ALL ON FUNCTION @extschema@.apm_accept_rollback() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.apm_accept_rollback() TO apm_admin;
+CREATE FUNCTION @extschema@.apm_accept_rollback(give_up boolean DEFAULT false) RETURNS text
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_accept_rollback';
+COMMENT ON FUNCTION @extschema@.apm_accept_rollback(boolean) IS
+	'the operator''s word that this database goes on with its chain after a restore, clone or load; verifies it whole first; give_up: also without blocks that this node has signed and that are not there';
+REVOKE ALL ON FUNCTION @extschema@.apm_accept_rollback(boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_accept_rollback(boolean) TO apm_admin;
 
 CREATE FUNCTION @extschema@.apm_verify(from_height bigint DEFAULT 0, to_height bigint DEFAULT NULL,
 	OUT ok boolean, OUT height bigint, OUT "position" integer, OUT fault text,

@@ -5,7 +5,8 @@
  * After a restore, a clone, a load or a switched-off guard the node refuses to mine and to
  * serve, because it cannot know whether another one goes on with the same chain.  The
  * operator can.  He may have history cut at its end that way, and nothing else: what is
- * accepted must verify whole.
+ * accepted must verify whole.  And he has to say so: where the sign-state knows of blocks that are not
+ * there, going on means to sign their heights a second time, with other content.
  *
  * Meanwhile the miner stands between two of its turns: within one, ledger and sign-state differ
  * for good reason.
@@ -47,6 +48,25 @@ clear_notices(void)
 	return apm_run(&clear, NULL);
 }
 
+/* Raises unless no block that was signed is lost by going on from tip, or the operator gives them up. */
+static void
+require_given_up(const ApmDigest *chain, const ApmTip *tip, bool give_up, StringInfo said)
+{
+	uint64 height;
+
+	if (!apm_signing_ahead(chain, tip, &height))
+		return;
+	if (!give_up)
+		ereport(ERROR, (errcode(ERRCODE_APM_ROLLED_BACK),
+						errmsg("this node has signed blocks that this ledger does not have"),
+						errdetail("The ledger ends with height %llu; the sign-state names height %llu.",
+								  (unsigned long long) tip->header.height, (unsigned long long) height),
+						errhint("Bring back the ledger that has them.  If it is lost, "
+								"apm_accept_rollback(give_up => true) goes on without them: other blocks get their "
+								"heights, and whoever kept a digest of them will see it.")));
+	appendStringInfo(said, ", gave up what was signed up to height %llu", (unsigned long long) height);
+}
+
 /*
  * Makes the sign-state name the tip, unless it fits the ledger already.  True if it was written.
  *
@@ -54,7 +74,7 @@ clear_notices(void)
  * rows of the pool are gone, would keep it from mining for ever: it is given up.
  */
 static bool
-settle_sign_state(const ApmDigest *chain)
+settle_sign_state(const ApmDigest *chain, bool give_up, StringInfo said)
 {
 	ApmCandidate candidate;
 	ApmSigningStep step;
@@ -69,17 +89,18 @@ settle_sign_state(const ApmDigest *chain)
 	if (step == APM_SIGNING_GO_ON ||
 		(step == APM_SIGNING_COMPLETE && apm_signing_can_complete(chain, &candidate)))
 		return false;
-	if (step == APM_SIGNING_COMPLETE)
-		apm_candidate_drop();
 	if (!apm_signstate_lock(chain))
 		ereport(ERROR,
 				(errcode(ERRCODE_APM_ROLLED_BACK), errmsg("another database goes on with this chain"),
 				 errhint("Its miner holds the sign-state in apm.key_directory; end it for good first.")));
+	require_given_up(chain, &tip, give_up, said);
+	if (step == APM_SIGNING_COMPLETE)
+		apm_candidate_drop();
 	apm_signing_record(chain, tip.header.height, &tip.hash);
 	return true;
 }
 
-/* apm_accept_rollback() returns text */
+/* apm_accept_rollback(give_up boolean) returns text */
 Datum
 apm_accept_rollback(PG_FUNCTION_ARGS)
 {
@@ -111,7 +132,7 @@ apm_accept_rollback(PG_FUNCTION_ARGS)
 		appendStringInfo(&said, ", enabled %d guards", guards);
 	if (notices > 0)
 		appendStringInfo(&said, ", accepted what was loaded");
-	if (settle_sign_state(&identity.chain))
+	if (settle_sign_state(&identity.chain, PG_GETARG_BOOL(0), &said))
 		appendStringInfo(&said, ", wrote a new sign-state");
 	else if (guards == 0 && notices == 0)
 		appendStringInfo(&said, ", nothing to accept");

@@ -145,6 +145,18 @@ apm_signing_look(const ApmDigest *chain, const ApmTip *tip, const ApmCandidate *
 	return step;
 }
 
+bool
+apm_signing_ahead(const ApmDigest *chain, const ApmTip *tip, uint64 *height)
+{
+	ApmSignState state;
+
+	if (!read_state(chain, &state) || state.height < tip->header.height ||
+		(state.height == tip->header.height && same(&state.hash, &tip->hash)))
+		return false;
+	*height = state.height;
+	return true;
+}
+
 void
 apm_signing_record(const ApmDigest *chain, uint64 height, const ApmDigest *hash)
 {

@@ -36,6 +36,12 @@ typedef enum ApmSigningStep
 extern ApmSigningStep apm_signing_look(const ApmDigest *chain, const ApmTip *tip,
 									   const ApmCandidate *candidate, ApmRefusal *why);
 
+/*
+ * Has this node signed a block that the ledger up to tip does not have?  *height is that of the last one.  What it
+ * cannot read it does not know of.
+ */
+extern bool apm_signing_ahead(const ApmDigest *chain, const ApmTip *tip, uint64 *height);
+
 /* Signs the mined block and appends it, in the order that survives a crash at any step.  Outside any transaction. */
 extern void apm_signing_publish(ApmNewBlock *block);
 
