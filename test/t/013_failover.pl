@@ -72,7 +72,7 @@ sub refuses
 	my $height = $node->safe_psql('hospital', 'SELECT max(height) FROM apm.block');
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	$node->safe_psql('hospital', "SELECT patient('r" . ++$serial . q('));
+	$node->safe_psql('hospital', "SELECT patient('r" . ++$serial . "')");
 	wait_for($node, 'hospital', "SELECT refusal ~ '$why' FROM apm.status WHERE worker = 'apm miner'", "$name: refuses and says why");
 	$node->safe_psql('hospital', 'SELECT apm_run_miner()');
 	is($node->safe_psql('hospital', 'SELECT max(height) FROM apm.block'), $height, "$name: signs nothing");
@@ -192,7 +192,7 @@ $original->stop;
 my $primary = $copy;
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 my $standby_keys = key_directory($standby);
-my @commands = slurp_file("$FindBin::RealBin/../../doc/operations.md") =~ /^### Failover$.*?^```sh\n(.*?)^```$.*?^```sh\n(.*?)^```$/ms;
+my @commands = slurp_file("$FindBin::RealBin/../../doc/operations.md") =~ /^### Failover\n.*?^```sh\n(.*?)^```\n.*?^```sh\n(.*?)^```\n/ms;
 is(scalar @commands, 2, 'the document has the commands');
 $primary->append_conf('postgresql.conf', 'max_wal_senders = 5');
 $primary->start;
@@ -223,8 +223,7 @@ sub run_documented
 		STANDBY_KEYS => $standby_keys,
 		STANDBY_CONNINFO => $standby->connstr =~ tr/'//dr,
 		PGHOST => $at->host,
-		PGPORT => $at->port,
-		PATH => PostgreSQL::Test::Utils::can_run('pg_ctl') ? $ENV{PATH} : $ENV{PATH});
+		PGPORT => $at->port);
 	# the servers must not keep our pipes open
 	my $script = "$archive/$name.sh";
 	append_to_file($script, $commands);
@@ -254,7 +253,6 @@ $primary->append_conf('postgresql.conf', join("\n", 'port = ' . $primary->port, 
 run_documented($commands[1], $primary, 'return');
 $primary->_update_pid(1);
 mines($standby, 'the new primary');
-$standby->wait_for_catchup($primary->name) if 0;
 wait_for($primary, 'hospital', "SELECT count(*) = 1 FROM apm.ledger_patient WHERE apid = 'p$serial'", 'the former primary follows');
 is($primary->safe_psql('hospital', 'SELECT ok, pg_is_in_recovery() FROM apm_verify()'), 't|t', 'and verifies');
 remember($primary, 'the former primary');

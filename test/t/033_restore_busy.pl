@@ -126,7 +126,7 @@ foreach my $copy (sort keys %options)
 	fails_with($node, $copy, q(SELECT * FROM apm_fetch('AF89XI96FD24')), $options{$copy} =~ /disable/ ? 'AP006' : 'AP008',
 		qr/serves no reads.*(written by something other|guards the ledger)/s, "$copy: a reader is told so", 'doctor');
 	$node->safe_psql('postgres', "DROP DATABASE $before WITH (FORCE)");
-	like($node->safe_psql($copy, 'SELECT apm_accept_rollback()'), qr/wrote a new sign-state/, "$copy: accepted");
+	like($node->safe_psql($copy, 'SELECT apm_accept_rollback(give_up => true)'), qr/wrote a new sign-state/, "$copy: accepted");
 	wait_for($node, $copy, q(SELECT count(*) = 1 FROM apm.status WHERE worker = 'apm miner' AND refusal IS NULL), "$copy: it mines");
 	wait_for($node, $copy, 'SELECT ' . join(' AND ', map { "NOT EXISTS (SELECT FROM apm.$_)" } @stations), "$copy: everything moves on");
 	is($node->safe_psql($copy, q(SELECT count(*), count(DISTINCT rid), (SELECT count(*) FROM apm.cloud_record) FROM apm.ledger_record)),
