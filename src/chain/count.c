@@ -5,7 +5,7 @@
  * A rule asks how many transactions of a sort an actor or a patient had in the last so many
  * seconds of block time, or ever.  Actors have running totals (apm.ledger_count), so that
  * a window is two index look-ups, however busy they are.  A patient's are counted in the
- * index of his queries and records, from the begin of the window on.  Where a window begins is a
+ * index of his queries and records, voided ones too, from the begin of the window on.  Where a window begins is a
  * height: that of the newest block which is not younger.
  *
  * The contract subtracts what a counter stood at when the window began from what it stands at
@@ -157,7 +157,7 @@ count_windows(Window *windows, int n, uint64 height, uint64 time_us)
 		.types = {TEXTARRAYOID, BYTEAARRAYOID, INT8OID},
 	};
 	static ApmStatement records = {
-		.sql = COUNT_EACH(ROWS_WHERE("apm.ledger_record", "true")),
+		.sql = COUNT_EACH(ROWS_WHERE("apm.ledger_record", "true") " + " ROWS_WHERE("apm.ledger_void", "l.kind = 2")),
 		.nargs = 3,
 		.types = {TEXTARRAYOID, BYTEAARRAYOID, INT8OID},
 	};

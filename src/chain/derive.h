@@ -12,32 +12,47 @@
 
 #include "chain/chain.h"
 
-/* A block's transactions.  Of those that the ledger keeps no body of, opened is not looked at. */
+/*
+ * Transactions of a block, or of a part of it.  Of those that the ledger keeps no body of, opened is not looked
+ * at.
+ */
 typedef struct ApmContents
 {
 	uint64 height;
 	uint64 time_us;
+	int first; /* position of the first of them in the block */
 	int n;
 	const ApmEntry *entries;
 	const ApmOpened *opened; /* one for each entry */
+	const ApmVoid *voids;	 /* likewise what an erasure left of it, of kind 0 if it is not void; NULL: none is */
 } ApmContents;
 
-/* Is entry i a valid transaction of this kind? */
+static inline bool
+apm_is_void(const ApmContents *block, int i)
+{
+	return block->voids != NULL && block->voids[i].kind != 0;
+}
+
+/* Is entry i a valid transaction of this kind that is there? */
 static inline bool
 apm_is_valid(const ApmContents *block, int i, ApmKind kind)
 {
-	return block->entries[i].rule == APM_RULE_NONE && block->entries[i].kind == kind;
+	return block->entries[i].rule == APM_RULE_NONE && block->entries[i].kind == kind && !apm_is_void(block, i);
 }
 
 /* Writes what follows from a block: members and the contract, and then everything else. */
 extern void apm_derive_contract(const ApmContents *block);
 extern void apm_derive(const ApmContents *block);
 
-/* Tables that rows are only ever added to (derive_rows.c). */
+/* The voids of an erasure as arrays for unnest: Tids, kinds, actors, leaves. */
+extern void apm_void_arrays(const ApmErasureFields *fields, Datum args[4]);
+
+/* Tables that rows are only added to (derive_rows.c); those of an erased patient leave the first two. */
 typedef enum ApmDerived
 {
-	APM_DERIVED_ITEM,
+	APM_DERIVED_PROFILE,
 	APM_DERIVED_TOKEN,
+	APM_DERIVED_ITEM,
 	APM_DERIVED_QUERY,
 	APM_DERIVED_CONSENT,
 	APM_DERIVED_EXPORT,

@@ -1,7 +1,7 @@
 /*
  * derive_rows.c
- *	  Derived tables that rows are only ever added to: items of the contract, tokens,
- *	  queries, consents, exports, counters.
+ *	  Derived tables that rows are only added to: versions of profiles, tokens, items of the
+ *	  contract, queries, consents, exports, counters.
  *
  * What rows a block leaves in such a table follows from its transactions alone, so it is said
  * once for each, as arrays: one statement adds them, and another finds the first that
@@ -48,6 +48,47 @@ count_kind(const ApmContents *block, ApmKind kind)
 }
 
 static int
+profile_rows(const ApmContents *block, Datum *args, int32 **places)
+{
+	int most = count_kind(block, APM_KIND_PATIENT);
+	int32 *positions = palloc_array(int32, most);
+	ApmSlice *apids = palloc_array(ApmSlice, most);
+	int32 *versions = palloc_array(int32, most);
+	ApmUuid *tids = palloc_array(ApmUuid, most);
+	ApmDigest *leaves = palloc_array(ApmDigest, most);
+	ApmDigest *profiles = palloc_array(ApmDigest, most);
+	int n = 0;
+
+	for (int i = 0; i < block->n; i++)
+	{
+		const ApmPatientFields *patient = &block->opened[i].tx.u.patient;
+
+		if (!apm_is_valid(block, i, APM_KIND_PATIENT))
+			continue;
+		positions[n] = block->first + i;
+		apids[n] = patient->apid;
+		versions[n] = (int32) patient->version;
+		tids[n] = block->entries[i].tid;
+		leaves[n] = block->entries[i].leaf;
+		profiles[n++] = patient->profile;
+	}
+	args[0] = Int64GetDatum((int64) block->height);
+	args[1] = apm_int4_array(positions, n);
+	args[2] = apm_text_array(apids, n);
+	args[3] = apm_int4_array(versions, n);
+	args[4] = apm_uuid_array(tids, n);
+	args[5] = apm_digest_array(leaves, n);
+	args[6] = apm_digest_array(profiles, n);
+	*places = positions;
+	return n;
+}
+
+#define PROFILE_ROWS ROWS("$2, $3, $4, $5, $6, $7", "position, apid, version, tid, leaf, profile")
+#define PROFILE_ARGS                                                                             \
+	.nargs = 7, .types = {INT8OID,		INT4ARRAYOID,  TEXTARRAYOID, INT4ARRAYOID, UUIDARRAYOID, \
+						  BYTEAARRAYOID, BYTEAARRAYOID}
+
+static int
 item_rows(const ApmContents *block, Datum *args, int32 **places)
 {
 	int n = 0;
@@ -75,7 +116,7 @@ item_rows(const ApmContents *block, Datum *args, int32 **places)
 			ApmItem item;
 
 			apm_item_get(&reader, &item);
-			positions[n] = i;
+			positions[n] = block->first + i;
 			ordinals[n] = k;
 			items[n++] = APM_SLICE(start, reader.pos - start);
 		}
@@ -113,7 +154,7 @@ token_rows(const ApmContents *block, Datum *args, int32 **places)
 			continue;
 		for (int k = 0; k < primary->tokens.count; k++)
 		{
-			(*places)[n] = i;
+			(*places)[n] = block->first + i;
 			tokens[n] = APM_SLICE(primary->tokens.bytes + k * APM_TOKEN_LEN, APM_TOKEN_LEN);
 			rids[n++] = primary->rid;
 		}
@@ -145,7 +186,7 @@ query_rows(const ApmContents *block, Datum *args, int32 **places)
 
 		if (block->entries[i].kind != APM_KIND_QUERY)
 			continue;
-		positions[n] = i;
+		positions[n] = block->first + i;
 		tids[n] = block->entries[i].tid;
 		apids[n] = tx->u.query.apid.len > 0 ? tx->u.query.apid : APM_SLICE(NULL, 0);
 		scopes[n] = tx->u.query.scope;
@@ -193,7 +234,7 @@ consent_rows(const ApmContents *block, Datum *args, int32 **places)
 
 		if (!apm_is_valid(block, i, APM_KIND_CONSENT))
 			continue;
-		positions[n] = i;
+		positions[n] = block->first + i;
 		tids[n] = block->entries[i].tid;
 		apids[n] = consent->apid;
 		actions[n] = consent->action;
@@ -249,7 +290,7 @@ export_rows(const ApmContents *block, Datum *args, int32 **places)
 
 		if (!apm_is_valid(block, i, APM_KIND_EXPORT))
 			continue;
-		positions[n] = i;
+		positions[n] = block->first + i;
 		tids[n] = block->entries[i].tid;
 		studies[n] = APM_SLICE(tx->u.export.study, APM_STUDY_LEN);
 		releases[n] = (int32) tx->u.export.release;
@@ -299,6 +340,25 @@ compare_moves(const void *a, const void *b)
 	return order;
 }
 
+/* The counters that a valid entry moves, and whose; what is void counts for its actor still. */
+static int
+moved_by(const ApmContents *block, int i, uint8 counters[APM_COUNTERS], const uint8 **actor)
+{
+	ApmTransaction voided;
+
+	if (block->entries[i].rule != APM_RULE_NONE)
+		return 0;
+	if (!apm_is_void(block, i))
+	{
+		*actor = block->opened[i].tx.actor;
+		return apm_contract_counters(&block->opened[i].tx, counters);
+	}
+	*actor = block->voids[i].actor;
+	memset(&voided, 0, sizeof(voided));
+	voided.kind = block->voids[i].kind;
+	return apm_contract_counters(&voided, counters);
+}
+
 /* Every move of an actor's counter, sorted by counter and actor. */
 static Move *
 collect_moves(const ApmContents *block, int *n)
@@ -308,14 +368,14 @@ collect_moves(const ApmContents *block, int *n)
 	*n = 0;
 	for (int i = 0; i < block->n; i++)
 	{
-		const ApmTransaction *tx = &block->opened[i].tx;
 		uint8 counters[APM_COUNTERS];
-		int moved = block->entries[i].rule == APM_RULE_NONE ? apm_contract_counters(tx, counters) : 0;
+		const uint8 *actor;
+		int moved = moved_by(block, i, counters, &actor);
 
 		for (int k = 0; k < moved; k++)
 		{
 			if (!apm_counter_of_patient(counters[k]))
-				moves[(*n)++] = (Move){.counter = counters[k], .actor = tx->actor, .place = i};
+				moves[(*n)++] = (Move){.counter = counters[k], .actor = actor, .place = block->first + i};
 		}
 	}
 	qsort(moves, *n, sizeof(Move), compare_moves);
@@ -359,6 +419,19 @@ count_rows(const ApmContents *block, Datum *args, int32 **places)
 	" AND e.actor = u.actor AND e.height < $1 ORDER BY e.height DESC LIMIT 1), 0)"
 
 static Table tables[] = {
+	[APM_DERIVED_PROFILE] =
+		{
+			.name = "apm.ledger_profile",
+			.rows = profile_rows,
+			.add = {.sql = "INSERT INTO apm.ledger_profile (apid, version, tid, height, position, leaf, profile)"
+						   " SELECT u.apid, u.version, u.tid, $1, u.position, u.leaf, u.profile" PROFILE_ROWS,
+					PROFILE_ARGS},
+			.missing = {.sql = MISSING(PROFILE_ROWS, "apm.ledger_profile",
+									   "l.apid = u.apid AND l.version = u.version AND l.tid = u.tid AND l.height = $1"
+									   " AND l.position = u.position AND l.leaf = u.leaf AND l.profile = u.profile"),
+						PROFILE_ARGS},
+			.total = {.sql = TOTAL("apm.ledger_profile")},
+		},
 	[APM_DERIVED_ITEM] =
 		{
 			.name = "apm.contract_item",

@@ -2,6 +2,9 @@
  * guard.c
  *	  Append-only, no TRUNCATE, and a notice of every write that is not ours.
  *
+ * One thing leaves the ledger: the body of a transaction that an erasure voided, which our own code
+ * deletes.
+ *
  * The ledger's tables are ordinary tables, and a superuser is only a statement away from
  * any row.  Guards do not stop him from everything, since he can drop them; they stop the
  * statement written by mistake, and they make what is done on purpose show: a guard that
@@ -15,6 +18,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_trigger.h"
@@ -56,6 +60,9 @@ typedef struct ApmGuard
 		table, table "_no_truncate", "apm_guard_keep", TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_TRUNCATE \
 	}
 
+/* Column of apm.body */
+#define BODY_TID 1
+
 static const ApmGuard guards[] = {
 	APPEND_ONLY("block"),
 	APPEND_ONLY("leaf"),
@@ -69,6 +76,8 @@ static const ApmGuard guards[] = {
 	WATCHED("member"),
 	WATCHED("contract_item"),
 	WATCHED("ledger_patient"),
+	WATCHED("ledger_profile"),
+	WATCHED("ledger_void"),
 	WATCHED("ledger_record"),
 	WATCHED("ledger_token"),
 	WATCHED("ledger_query"),
@@ -172,6 +181,36 @@ apm_guard_note(Relation relation)
 		noted[nnoted++] = RelationGetRelid(relation);
 }
 
+/* Is this the body of a transaction that an erasure voided? */
+static bool
+is_void(TriggerData *data)
+{
+	static ApmStatement find = {
+		.sql = "SELECT FROM ONLY apm.ledger_void AS v WHERE v.tid = $1",
+		.nargs = 1,
+		.types = {UUIDOID},
+	};
+	bool isnull;
+	Datum args[] = {heap_getattr(data->tg_trigtuple, BODY_TID, RelationGetDescr(data->tg_relation), &isnull)};
+	bool found;
+
+	if (isnull)
+		return false;
+	SPI_connect();
+	found = apm_run(&find, args) > 0;
+	SPI_finish();
+	return found;
+}
+
+/* Our own code takes bodies away; of each row is asked whether it may go. */
+static bool
+may_be_pruned(TriggerData *data)
+{
+	return apm_in_own_code() && TRIGGER_FIRED_BY_DELETE(data->tg_event) &&
+		   strcmp(RelationGetRelationName(data->tg_relation), "body") == 0 &&
+		   (TRIGGER_FIRED_FOR_STATEMENT(data->tg_event) || is_void(data));
+}
+
 /* BEFORE UPDATE OR DELETE FOR EACH ROW, or BEFORE UPDATE OR DELETE OR TRUNCATE FOR EACH STATEMENT. */
 Datum
 apm_guard_keep(PG_FUNCTION_ARGS)
@@ -182,8 +221,10 @@ apm_guard_keep(PG_FUNCTION_ARGS)
 
 	if (TRIGGER_FIRED_BY_TRUNCATE(data->tg_event))
 		apm_guard_refuse(data->tg_relation, "no_truncate", "The table cannot be truncated.");
-	apm_guard_refuse(data->tg_relation, "append_only", "Rows are added and never changed or deleted.");
-	PG_RETURN_POINTER(NULL);
+	if (!may_be_pruned(data))
+		apm_guard_refuse(data->tg_relation, "append_only",
+						 "Rows are added and never changed or deleted, but for bodies that an erasure voids.");
+	return PointerGetDatum(row ? data->tg_trigtuple : NULL);
 }
 
 /* AFTER INSERT OR UPDATE OR DELETE FOR EACH STATEMENT. */

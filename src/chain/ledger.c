@@ -2,6 +2,9 @@
  * ledger.c
  *	  The only file that writes the ledger: blocks, leaves, bodies, and the tip.
  *
+ * Nothing of it is ever changed, and nothing taken away but the bodies that an erasure voids, in
+ * the transaction that appends the erasure's block: this is where it takes effect.
+ *
  * What follows from a block (derive.c) is written from here, too, in the same transaction, so
  * that none of it can run ahead of the ledger.  Everything is done with a few statements over
  * arrays, so that the price of a block hardly depends on how many transactions it has.
@@ -143,6 +146,28 @@ append_bodies(const ApmNewBlock *block)
 	apm_run_whole(&put, args, (uint64) n);
 }
 
+/* Takes away what the block's erasures have voided. */
+static void
+prune_bodies(const ApmContents *block)
+{
+	static ApmStatement prune = {
+		.sql = "DELETE FROM ONLY apm.body AS b USING ONLY apm.ledger_void AS v"
+			   " WHERE v.erasure_height = $1 AND b.tid = v.tid",
+		.nargs = 1,
+		.types = {INT8OID},
+	};
+	Datum args[] = {Int64GetDatum((int64) block->height)};
+	uint64 voided = 0;
+
+	for (int i = 0; i < block->n; i++)
+	{
+		if (apm_is_valid(block, i, APM_KIND_ERASURE))
+			voided += block->opened[i].tx.u.erasure.count;
+	}
+	if (voided > 0)
+		apm_run_whole(&prune, args, voided);
+}
+
 static void
 move_tip(const ApmNewBlock *block)
 {
@@ -182,5 +207,6 @@ apm_ledger_append(const ApmNewBlock *block)
 	append_leaves(block);
 	append_bodies(block);
 	apm_derive(&contents);
+	prune_bodies(&contents);
 	move_tip(block);
 }

@@ -41,8 +41,8 @@ typedef struct ApmNewBlock
 } ApmNewBlock;
 
 /*
- * Appends the block, its leaves, its bodies and the state derived from them, and moves
- * the tip, in the caller's transaction.  The guards judge the block once more.
+ * Appends the block, its leaves, its bodies and the state derived from them, takes the bodies away that its
+ * erasures void, and moves the tip, in the caller's transaction.  The guards judge the block once more.
  */
 extern void apm_ledger_append(const ApmNewBlock *block);
 
@@ -58,13 +58,30 @@ extern ApmContractState *apm_state_empty(MemoryContext context, const ApmDigest 
  */
 extern ApmContractState *apm_state_new(MemoryContext context, const ApmDigest *chain, uint64 height);
 
+/*
+ * Patients as of just before a block of that height: one row each of those that are known by then in SPI_tuptable, until the
+ * next statement.  apm_patient_row() answers whose it is.
+ */
+extern uint64 apm_patient_rows(const ApmSlice *apids, int n, uint64 before);
+extern ApmSlice apm_patient_row(uint64 row, ApmPatientState *out);
+
+/*
+ * Likewise the leaves that an erasure of each of these patients must void, ascending by leaf, also if they
+ * have been voided meanwhile.
+ */
+extern uint64 apm_void_rows(const ApmSlice *apids, int n, uint64 before);
+extern ApmSlice apm_void_row(uint64 row, ApmVoid *out);
+
+/* Loads members that blocks from height from on and before height before admitted or replaced, as of the latter. */
+extern void apm_state_load_members(ApmContractState *state, MemoryContext context, uint64 from,
+								   uint64 before);
+
 /* Loads the contract's items of blocks from height from on and before height before. */
 extern void apm_state_load_items(ApmContractState *state, MemoryContext context, uint64 from, uint64 before);
 
 /*
  * Loads, into the state and its memory context, what the ledger says about the needs of n transactions as of
- * just before a block of that height and time.  Of a patient that is the current profile version, also for an
- * older height: whoever evaluates the past enters the version of then afterwards.
+ * just before a block of that height and time.
  */
 extern void apm_state_load(ApmContractState *state, MemoryContext context, const ApmNeeds *needs, int n,
 						   uint64 height, uint64 time_us);

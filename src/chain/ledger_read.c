@@ -6,7 +6,7 @@
  * is newest when he is answered: the list of records, the patient's profile and the
  * verdict then speak of one state.  The derived tables hold the newest state, and what
  * was before follows from them: a record is current as of a height if what supersedes it
- * came later, and a profile's earlier version is named in the transaction that changed it.
+ * came later, and each version of a profile has the height that brought it.
  */
 #include "postgres.h"
 
@@ -45,63 +45,47 @@ apm_ledger_bodies(const ApmUuid *tids, int n, ApmBody *out)
 }
 
 /*
- * The patient's profile as of height, when a later block changed it: the first change
- * after height names what it replaced.  Looks through the patient transactions of the
- * blocks since, which are few.
+ * The newest version is in ledger_patient itself; where it came later than asked, the one of then is looked up.  Of
+ * one who is erased only the last version's number is left, and no digest: nobody may change him any more.
  */
-static void
-profile_before(ApmSlice apid, uint64 height, ApmPatientState *out)
+uint64
+apm_patient_rows(const ApmSlice *apids, int n, uint64 before)
 {
-	static ApmStatement later = {
-		.sql = "SELECT b.transaction FROM ONLY apm.block AS k JOIN ONLY apm.leaf AS l ON l.block = k.hash"
-			   " JOIN ONLY apm.body AS b ON b.tid = l.tid"
-			   " WHERE k.height > $1 AND l.kind = $2 AND l.rule = 0 ORDER BY k.height, l.position",
+	static ApmStatement get = {
+		.sql = "SELECT p.apid, p.origin, coalesce(v.version, p.version), coalesce(v.profile, p.profile),"
+			   " p.erased_height IS NOT NULL AND p.erased_height < $2"
+			   " FROM ONLY apm.ledger_patient AS p LEFT JOIN LATERAL ("
+			   "SELECT l.version, l.profile FROM ONLY apm.ledger_profile AS l"
+			   " WHERE p.changed_height >= $2 AND l.apid = p.apid AND l.height < $2"
+			   " ORDER BY l.version DESC LIMIT 1) AS v ON true"
+			   " WHERE p.apid = ANY ($1) AND p.height < $2",
 		.nargs = 2,
-		.types = {INT8OID, INT2OID},
+		.types = {TEXTARRAYOID, INT8OID},
 	};
-	Datum args[] = {Int64GetDatum((int64) height), Int16GetDatum(APM_KIND_PATIENT)};
-	uint64 rows = apm_run(&later, args);
+	Datum args[] = {apm_text_array(apids, n), Int64GetDatum((int64) before)};
 
-	for (uint64 row = 0; row < rows; row++)
-	{
-		ApmTransaction tx;
-		const ApmPatientFields *fields = &tx.u.patient;
+	return apm_run(&get, args);
+}
 
-		apm_check(apm_transaction_decode(apm_row_bytea(row, 1), &tx), "read a transaction of the ledger");
-		if (fields->apid.len == apid.len && memcmp(fields->apid.data, apid.data, apid.len) == 0)
-		{
-			out->version = fields->version - 1;
-			out->profile = fields->old_profile;
-			return;
-		}
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_APM_TAMPERED), errmsg("the ledger lacks the change of a profile that it counts"),
-			 errhint("Run apm_verify().")));
+ApmSlice
+apm_patient_row(uint64 row, ApmPatientState *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->known = true;
+	apm_row_digest(row, 2, &out->origin);
+	out->version = (uint32) apm_row_int4(row, 3);
+	apm_row_digest(row, 4, &out->profile);
+	out->erased = apm_row_bool(row, 5);
+	return apm_row_text(row, 1);
 }
 
 bool
 apm_ledger_patient(ApmSlice apid, uint64 height, ApmPatientState *out)
 {
-	static ApmStatement get = {
-		.sql = "SELECT p.origin, p.version, p.profile, p.changed_height,"
-			   " p.erased_height IS NOT NULL AND p.erased_height <= $2"
-			   " FROM ONLY apm.ledger_patient AS p WHERE p.apid = $1 AND p.height <= $2",
-		.nargs = 2,
-		.types = {TEXTOID, INT8OID},
-	};
-	Datum args[] = {apm_text_datum(apid), Int64GetDatum((int64) height)};
-
 	memset(out, 0, sizeof(*out));
-	if (apm_run(&get, args) == 0)
+	if (apm_patient_rows(&apid, 1, height + 1) == 0)
 		return false;
-	out->known = true;
-	apm_row_digest(0, 1, &out->origin);
-	out->version = (uint32) apm_row_int4(0, 2);
-	apm_row_digest(0, 3, &out->profile);
-	out->erased = apm_row_bool(0, 5);
-	if (apm_row_int8(0, 4) > (int64) height)
-		profile_before(apid, height, out);
+	(void) apm_patient_row(0, out);
 	return true;
 }
 

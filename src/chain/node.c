@@ -17,18 +17,13 @@
 
 /*
  * The chain's key to open, the network server's to answer it, and the node's to sign:
- * the very one that the chain knows this node by.
+ * the very one that the chain has in force for this node.
  */
 static bool
 find_keys(const ApmChainIdentity *identity)
 {
-	ApmDigest id;
-
-	if (!apm_key_have_private(APM_PAIR_PB) || !apm_key_have_public(APM_PAIR_NS) ||
-		!apm_key_have_signer(APM_SIGN_NODE))
-		return false;
-	apm_ec_id(apm_key_signer(APM_SIGN_NODE), &id);
-	return memcmp(&id, &identity->node, sizeof(id)) == 0;
+	return apm_key_have_private(APM_PAIR_PB) && apm_key_have_public(APM_PAIR_NS) &&
+		   apm_key_have_signer_of(APM_SIGN_NODE, &identity->node);
 }
 
 /* A key that is here and not accepted is an error that ends the worker; readers must learn why all the same. */

@@ -82,6 +82,8 @@ new_identity(ApmChainIdentity *identity)
 	apm_check(apm_random(identity->chain.bytes, APM_DIGEST_LEN), "draw a chain id");
 	apm_ec_id(apm_key_signer(APM_SIGN_NODE), &identity->node);
 	apm_ec_id(apm_key_signer(APM_SIGN_ORIGIN), &identity->origin);
+	identity->node_home = identity->node;
+	identity->origin_home = identity->origin;
 }
 
 static void
@@ -202,8 +204,8 @@ put_chain(const ApmChainIdentity *identity)
 	};
 	Datum args[] = {
 		apm_digest_datum(&identity->chain),
-		apm_digest_datum(&identity->node),
-		apm_digest_datum(&identity->origin),
+		apm_digest_datum(&identity->node_home),
+		apm_digest_datum(&identity->origin_home),
 	};
 
 	apm_run(&chain, args);

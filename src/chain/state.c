@@ -33,28 +33,33 @@ load(ApmContractState *state, MemoryContext context, ApmStatement *statement, co
 	MemoryContextSwitchTo(old);
 }
 
+/* Row of: member, spki, home, ended, ended_time. */
 static void
 enter_member(ApmContractState *state, uint64 row)
 {
 	ApmSlice spki = apm_row_bytea(row, 2);
+	int16 kind = apm_row_int2(row, 1);
+	ApmMemberState member = {.member = (uint8) kind, .ended = apm_row_bool(row, 4)};
 
-	if (spki.len != APM_SPKI_LEN)
-		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored member key has the wrong length")));
-	if (apm_row_int2(row, 1) == APM_MEMBER_NODE)
-		apm_check(apm_contract_load_node(state, spki.data), "load a node of the chain");
-	else
-		apm_check(apm_contract_load_origin(state, spki.data), "load an origin of the chain");
+	if (spki.len != APM_SPKI_LEN || (kind != APM_MEMBER_NODE && kind != APM_MEMBER_ORIGIN))
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored member of the chain is none")));
+	memcpy(member.spki, spki.data, APM_SPKI_LEN);
+	apm_row_digest(row, 3, &member.home);
+	if (member.ended)
+		member.ended_us = (uint64) apm_row_int8(row, 5);
+	apm_check(apm_contract_load_member(state, &member), "load a member of the chain");
 }
 
-static void
-load_members(ApmContractState *state, MemoryContext context, uint64 height)
+void
+apm_state_load_members(ApmContractState *state, MemoryContext context, uint64 from, uint64 before)
 {
 	static ApmStatement get = {
-		.sql = "SELECT m.member, m.spki FROM ONLY apm.member AS m WHERE m.height < $1",
-		.nargs = 1,
-		.types = {INT8OID},
+		.sql = "SELECT m.member, m.spki, m.home, m.ended_height IS NOT NULL AND m.ended_height < $2, m.ended_time"
+			   " FROM ONLY apm.member AS m WHERE m.height < $2 AND (m.height >= $1 OR m.ended_height >= $1)",
+		.nargs = 2,
+		.types = {INT8OID, INT8OID},
 	};
-	Datum args[] = {Int64GetDatum((int64) height)};
+	Datum args[] = {Int64GetDatum((int64) from), Int64GetDatum((int64) before)};
 
 	load(state, context, &get, args, enter_member);
 }
@@ -114,7 +119,7 @@ apm_state_new(MemoryContext context, const ApmDigest *chain, uint64 height)
 {
 	ApmContractState *state = apm_state_empty(context, chain);
 
-	load_members(state, context, height);
+	apm_state_load_members(state, context, 0, height);
 	apm_state_load_items(state, context, 0, height);
 	return state;
 }
@@ -144,30 +149,35 @@ load_tids(ApmContractState *state, MemoryContext context, const ApmUuid *tids, i
 }
 
 static void
-enter_patient(ApmContractState *state, uint64 row)
+load_patients(ApmContractState *state, MemoryContext context, const ApmSlice *apids, int n, uint64 height)
 {
-	ApmPatientState patient = {.known = true};
+	uint64 rows = apm_patient_rows(apids, n, height);
+	MemoryContext old = MemoryContextSwitchTo(context);
 
-	apm_row_digest(row, 2, &patient.origin);
-	patient.version = (uint32) apm_row_int4(row, 3);
-	apm_row_digest(row, 4, &patient.profile);
-	patient.erased = apm_row_bool(row, 5);
-	apm_check(apm_contract_load_patient(state, apm_row_text(row, 1), &patient), "load a patient");
+	for (uint64 row = 0; row < rows; row++)
+	{
+		ApmPatientState patient;
+		ApmSlice apid = apm_patient_row(row, &patient);
+
+		apm_check(apm_contract_load_patient(state, apid, &patient), "load a patient");
+	}
+	MemoryContextSwitchTo(old);
 }
 
 static void
-load_patients(ApmContractState *state, MemoryContext context, const ApmSlice *apids, int n, uint64 height)
+load_leaves(ApmContractState *state, MemoryContext context, const ApmSlice *apids, int n, uint64 height)
 {
-	static ApmStatement get = {
-		.sql =
-			"SELECT p.apid, p.origin, p.version, p.profile, p.erased_height IS NOT NULL AND p.erased_height < $2"
-			" FROM ONLY apm.ledger_patient AS p WHERE p.apid = ANY ($1) AND p.height < $2",
-		.nargs = 2,
-		.types = {TEXTARRAYOID, INT8OID},
-	};
-	Datum args[] = {apm_text_array(apids, n), Int64GetDatum((int64) height)};
+	uint64 rows = apm_void_rows(apids, n, height);
+	MemoryContext old = MemoryContextSwitchTo(context);
 
-	load(state, context, &get, args, enter_patient);
+	for (uint64 row = 0; row < rows; row++)
+	{
+		ApmVoid leaf;
+		ApmSlice apid = apm_void_row(row, &leaf);
+
+		apm_check(apm_contract_load_leaf(state, apid, &leaf), "load a leaf that an erasure voids");
+	}
+	MemoryContextSwitchTo(old);
 }
 
 static void
@@ -318,6 +328,8 @@ apm_state_load(ApmContractState *state, MemoryContext context, const ApmNeeds *n
 	ApmSlice *consents = palloc_array(ApmSlice, Max(n, 1));
 	ApmUuid *queries = palloc_array(ApmUuid, Max(n, 1));
 	ApmSlice *studies = palloc_array(ApmSlice, Max(n, 1));
+	ApmSlice *erased = palloc_array(ApmSlice, Max(n, 1));
+	int nerased = 0;
 	int napids = 0;
 	int nrids = 0;
 	int nconsents = 0;
@@ -335,6 +347,8 @@ apm_state_load(ApmContractState *state, MemoryContext context, const ApmNeeds *n
 			rids[nrids++] = needs[i].amends;
 		if (needs[i].consents)
 			consents[nconsents++] = needs[i].apid;
+		if (needs[i].leaves)
+			erased[nerased++] = needs[i].apid;
 		if (needs[i].has_query)
 			queries[nqueries++] = needs[i].query;
 		if (needs[i].has_study)
@@ -344,6 +358,8 @@ apm_state_load(ApmContractState *state, MemoryContext context, const ApmNeeds *n
 		load_tids(state, context, tids, n, height);
 	if (napids > 0)
 		load_patients(state, context, apids, napids, height);
+	if (nerased > 0)
+		load_leaves(state, context, erased, nerased, height);
 	if (nrids > 0)
 		load_records(state, context, rids, nrids, height);
 	if (nconsents > 0)

@@ -534,21 +534,32 @@ find_signer(const ApmRing *ring, const ApmDigest *id)
 	return NULL;
 }
 
+/* The chain may name a key that was made after the ring was read. */
+static const ApmEcKey *
+look_for_signer(ApmSigningKey key, const ApmDigest *id)
+{
+	const ApmEcKey *found = find_signer(ring_of(APM_KIND_OF_SIGNER(key)), id);
+
+	return found != NULL ? found : find_signer(read_again(APM_KIND_OF_SIGNER(key)), id);
+}
+
+bool
+apm_key_have_signer_of(ApmSigningKey key, const ApmDigest *id)
+{
+	return look_for_signer(key, id) != NULL;
+}
+
 const ApmEcKey *
 apm_key_signer_of(ApmSigningKey key, const ApmDigest *id)
 {
-	int kind_index = APM_KIND_OF_SIGNER(key);
-	const ApmEcKey *found = find_signer(ring_of(kind_index), id);
+	const ApmEcKey *found = look_for_signer(key, id);
 
-	/* the chain may name a key that was made after the ring was read */
-	if (found == NULL)
-		found = find_signer(read_again(kind_index), id);
 	if (found == NULL)
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_APM_KEY_MISSING),
 			 errmsg("this server lacks the key \"%s\" that the chain names as the one in force",
-					apm_key_kinds[kind_index].name),
+					apm_key_kinds[APM_KIND_OF_SIGNER(key)].name),
 			 errhint("Bring it back from its backup; SELECT * FROM apm.key lists the keys that are here.")));
 	return found;
 }

@@ -73,6 +73,7 @@ extern const ApmEcKey *apm_key_signer_of(ApmSigningKey key, const ApmDigest *id)
 extern bool apm_key_have_public(ApmPair pair);
 extern bool apm_key_have_private(ApmPair pair);
 extern bool apm_key_have_signer(ApmSigningKey key);
+extern bool apm_key_have_signer_of(ApmSigningKey key, const ApmDigest *id);
 extern bool apm_key_have_secrets(void); /* all of SK_APM: its secrets, and a wrapping key */
 
 /* One line of the view apm.key: nothing secret. */

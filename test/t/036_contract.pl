@@ -101,7 +101,7 @@ is($old->query_safe(sprintf($fetch, q{'teaching'})), '1', 'by a transaction as w
 $old->query_safe('ROLLBACK');
 $old->quit;
 change(q{apm_add_reason('flood')}, 'a reason is added');
-is(shown('reason', 'flood'), '6', 'with the next code');
+is(shown('reason', 'flood'), '11', 'with the next code');
 is($node->safe_psql('clinic', q{SELECT count(*) FROM apm.contract WHERE since IS NULL AND item <> 'policy'}), '0',
 	'of every item the view tells the block that brought it');
 
