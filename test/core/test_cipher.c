@@ -61,6 +61,16 @@ static const char golden_wrap[] =
 	"303132333435363738393a3b07f4bff79e0469fd7f93e11ee546650b59325aa4a3955363e1e89b9198df030c41952774"
 	"73380a65b65bce0c891a17fa";
 
+/* and "Fever" waiting, under other_key as the wrapping key of generation 3 */
+static const char golden_waiting[] =
+	"52011d69d2d55f62d1fa10bf290f5de15746d904e28f08a878bda135d5202c2a5b0ad662d82c11dbe68d303132333435"
+	"363738393a3b5a916ea8bd909ceadf00d6d1183bc9f223af9a567eacf96e56320be44e33513ae2ddaefe2a14f30dd594"
+	"5af5b9fb61082f5f2aa4e0debcc250de846cf40af1ad398d70872bdd3f380943e658a2dea576dd9affbad28628765de7"
+	"be0cfce3754176f4524213b5ede3e8153dcdf822f3e856ad8fd78ee860c5a36c158ec3732f798cd2d630dbffa3572ea5"
+	"8c2f2aa9d9fed87ed4cb41e1ca50cd822bfa5c046eb852d4ef7c4da8cd4ad2b39204eb2d92723d29ce8ada92ad5e5458"
+	"b4e6eae07bb56a9d83ab7636cf3a0e798667640fd2b8adc3e0d8aeb5d8b9790af90b0d42ab2a8452e977cdf98031f189"
+	"173432a7c677bb7dcd74cd3a9623ffcbcbcb953a9792132d8adce3b7cad86cf2d26b5cc29792";
+
 static void
 test_gcm_vectors(void)
 {
@@ -348,8 +358,38 @@ test_golden(void)
 	CHECK_OK(apm_profile_open(key, &key_id, TEXT("apid"), 2, check_unhex(golden_profile), &out));
 	CHECK(out.len == 5 && memcmp(out.data, "Ahmed", 5) == 0);
 	apm_buf_reset(&out);
+	CHECK_OK(apm_waiting_record_open(other_key, 3, &rid, check_unhex(golden_waiting), &out));
+	CHECK(out.len == 5 && memcmp(out.data, "Fever", 5) == 0);
+	apm_buf_reset(&out);
 	CHECK_OK(apm_key_unwrap(other_key, 3, TEXT("apid"), check_unhex(golden_wrap).data, unwrapped));
 	CHECK(memcmp(unwrapped, key, 32) == 0);
+}
+
+static void
+test_waiting(void)
+{
+	ApmBuf sealed = {0};
+	ApmBuf record = {0};
+	ApmBuf out = {.secret = true};
+	ApmSlice all;
+
+	CHECK_OK(apm_waiting_record_seal(key, 3, &rid, TEXT("pulse"), &sealed));
+	all = APM_SLICE(sealed.data, sealed.len);
+	CHECK(sealed.len == OVERHEAD + 256);
+	CHECK_OK(apm_waiting_record_open(key, 3, &rid, all, &out));
+	CHECK(out.len == 5 && memcmp(out.data, "pulse", 5) == 0);
+	CHECK_STATUS(apm_waiting_record_open(key, 2, &rid, all, &out), APM_ERR_OPEN);
+	CHECK_STATUS(apm_waiting_record_open(key, 3, &other_rid, all, &out), APM_ERR_OPEN);
+	CHECK_STATUS(apm_waiting_record_open(other_key, 3, &rid, all, &out), APM_ERR_OPEN);
+	CHECK_OK(apm_record_seal(key, &key_id, &rid, TEXT("apid"), TEXT("pulse"), &record));
+	CHECK_STATUS(apm_waiting_record_open(key, 3, &rid, APM_SLICE(record.data, record.len), &out),
+				 APM_ERR_OPEN);
+	sealed.data[sealed.len - 1] ^= 1;
+	CHECK_STATUS(apm_waiting_record_open(key, 3, &rid, all, &out), APM_ERR_OPEN);
+	CHECK(out.len == 5);
+	apm_buf_reset(&sealed);
+	apm_buf_reset(&record);
+	apm_buf_reset(&out);
 }
 
 static void
@@ -432,6 +472,20 @@ note_body(void)
 }
 
 static ApmStatus
+waiting_body(void)
+{
+	ApmBuf sealed = {0};
+	ApmBuf opened = {.secret = true};
+	ApmStatus status = apm_waiting_record_seal(key, 1, &rid, TEXT("text"), &sealed);
+
+	if (status == APM_OK)
+		status = apm_waiting_record_open(key, 1, &rid, APM_SLICE(sealed.data, sealed.len), &opened);
+	apm_buf_reset(&sealed);
+	apm_buf_reset(&opened);
+	return status;
+}
+
+static ApmStatus
 wrap_body(void)
 {
 	uint8_t wrapped[APM_WRAPPED_KEY_LEN];
@@ -455,11 +509,13 @@ main(void)
 	test_last_values();
 	test_padding_refusals();
 	test_golden();
+	test_waiting();
 	test_key_wrap();
 	test_key_id();
 	CHECK_EACH_ALLOCATION(record_body);
 	CHECK_EACH_ALLOCATION(profile_body);
 	CHECK_EACH_ALLOCATION(note_body);
+	CHECK_EACH_ALLOCATION(waiting_body);
 	CHECK_EACH_ALLOCATION(wrap_body);
 	return check_summary();
 }

@@ -310,6 +310,7 @@ test_actor(void)
 	} who[] = {{APM_KIND_PATIENT, APM_ROLE_REGISTRAR | APM_ROLE_ADMIN | APM_ROLE_CLINICIAN},
 			   {APM_KIND_PRIMARY, APM_ROLE_CLINICIAN | APM_ROLE_ADMIN | APM_ROLE_SENSOR},
 			   {APM_KIND_CONSENT, APM_ROLE_REGISTRAR},
+			   {APM_KIND_ERASURE, APM_ROLE_REGISTRAR | APM_ROLE_ADMIN},
 			   {APM_KIND_EXPORT, APM_ROLE_RESEARCHER},
 			   {APM_KIND_MEMBERSHIP, APM_ROLE_ADMIN},
 			   {APM_KIND_CONTRACT, APM_ROLE_ADMIN}};
@@ -326,6 +327,8 @@ test_actor(void)
 													: of_kind(&w, who[i].kind);
 			if (who[i].kind == APM_KIND_PRIMARY || who[i].kind == APM_KIND_CONSENT)
 				load_patient(&w, false);
+			if (who[i].kind == APM_KIND_ERASURE)
+				load_erasable(&w, &tx.u.erasure);
 			tx.roles = (uint16_t) role;
 			CHECK(judge(&w, w.origin, &tx, 0, false) ==
 				  ((role & who[i].allowed) != 0 ? APM_RULE_NONE : APM_RULE_ACTOR));

@@ -31,12 +31,12 @@
 
 #include "sample.h"
 
-static const ApmKind kinds[] = {APM_KIND_PATIENT, APM_KIND_PRIMARY,	   APM_KIND_QUERY,	 APM_KIND_CONSENT,
-								APM_KIND_EXPORT,  APM_KIND_MEMBERSHIP, APM_KIND_CONTRACT};
+static const ApmKind kinds[] = {APM_KIND_PATIENT, APM_KIND_PRIMARY, APM_KIND_QUERY,		 APM_KIND_CONSENT,
+								APM_KIND_ERASURE, APM_KIND_EXPORT,	APM_KIND_MEMBERSHIP, APM_KIND_CONTRACT};
 
 #define KIND_COUNT (sizeof(kinds) / sizeof(kinds[0]))
 #define SCOPE_COUNT APM_SCOPE_NOTE
-#define VARIANTS (KIND_COUNT + SCOPE_COUNT + APM_CONSENT_REVIEW + 2)
+#define VARIANTS (KIND_COUNT + SCOPE_COUNT + APM_CONSENT_REVIEW + 3)
 
 /* Ascending ids of 16 bytes. */
 static uint8_t ids[256][16];
@@ -92,6 +92,19 @@ consent_of(uint8_t action)
 	return tx;
 }
 
+static ApmTransaction
+succession(void)
+{
+	ApmTransaction tx = good(APM_KIND_MEMBERSHIP);
+	ApmMembershipFields *f = &tx.u.membership;
+
+	f->member = APM_MEMBER_ORIGIN;
+	memset(f->spki, 0x21, sizeof(f->spki));
+	f->replaces = sample_digest(0x31);
+	memset(&f->endorsement, 0x32, sizeof(f->endorsement));
+	return tx;
+}
+
 /* One item of each type. */
 static ApmTransaction
 contract_of_all(void)
@@ -140,6 +153,8 @@ variant(size_t i)
 	i -= APM_CONSENT_REVIEW;
 	if (i == 0)
 		return contract_of_all();
+	if (i == 1)
+		return succession();
 	tx = good(APM_KIND_PRIMARY);
 	tx.fields = check_unhex("01 00000004 77617264 03 00000002 4232");
 	tx.u.primary.flags = APM_PRIMARY_AMENDS | APM_PRIMARY_FLAGGED | APM_PRIMARY_LATE;
@@ -204,6 +219,10 @@ test_known_answers(void)
 
 	tx = good(APM_KIND_CONSENT);
 	digest_is(&tx, "375ea4214f3c359dad6b19f82b39dbd91547b238815e2dd936f5d9d3b5967ec8");
+	tx = good(APM_KIND_ERASURE);
+	digest_is(&tx, "fc682709041656594d0dcfa5cfc67e722a919483bbd2ff5df9d9019b9ca1f270");
+	tx = succession();
+	digest_is(&tx, "d004406d38b6507d866529c12255b98766a31c8ffe9927ca0ecc97b99a43c32b");
 	tx = good(APM_KIND_EXPORT);
 	digest_is(&tx, "951e938319392baba88eb33f82d33e51e5cea47331f37bcb6de3a826be5fb63f");
 	tx = good(APM_KIND_CONTRACT);
@@ -274,15 +293,9 @@ test_common_bounds(void)
 	char apid[APM_DIGEST_LEN * 3];
 	ApmTransaction query = good(APM_KIND_QUERY);
 
-	for (int kind = 0; kind < 12; kind++)
-	{
-		bool has_template = false;
-
-		for (size_t k = 0; k < KIND_COUNT; k++)
-			has_template = has_template || kinds[k] == (ApmKind) kind;
-		if (!has_template)
-			REFUSED(query, tx.kind = (ApmKind) kind);
-	}
+	for (int kind = KIND_COUNT + 1; kind < 12; kind++)
+		REFUSED(query, tx.kind = (ApmKind) kind);
+	REFUSED(query, tx.kind = (ApmKind) 0);
 	REFUSED(query, tx.time_us = UINT64_MAX);
 	REFUSED(query, tx.roles = 0x0040);
 	REFUSED(query, tx.fields = sample_text("\1"));
@@ -401,6 +414,88 @@ test_other_bounds(void)
 	REFUSED(contract, tx.u.contract.items.len--);
 }
 
+/* Bytes of a void, as doc/format.md has them. */
+#define KIND_AT 32
+
+static void
+test_erasure_bounds(void)
+{
+	ApmTransaction erasure = good(APM_KIND_ERASURE);
+	uint8_t voids[2 * APM_VOID_LEN];
+
+	REFUSED(erasure, tx.u.erasure.apid = sample_text(""));
+	REFUSED(erasure, tx.u.erasure.reason = 0);
+	REFUSED(erasure, tx.u.erasure.count = 0);
+	REFUSED(erasure, tx.u.erasure.count = 1);
+	REFUSED(erasure, tx.u.erasure.count = 3);
+	REFUSED(erasure, tx.u.erasure.voids.len--);
+	REFUSED(erasure, tx.u.erasure.count = 0; tx.u.erasure.voids.len = 0);
+	memcpy(voids, erasure.u.erasure.voids.data, sizeof(voids));
+	erasure.u.erasure.voids.data = voids;
+	for (int kind = 0; kind < 10; kind++)
+	{
+		voids[KIND_AT] = (uint8_t) kind;
+		if (kind != APM_KIND_PATIENT && kind != APM_KIND_PRIMARY)
+			refused(erasure);
+	}
+	voids[KIND_AT] = APM_KIND_PATIENT;
+	memcpy(voids + APM_VOID_LEN, voids, APM_VOID_LEN); /* one leaf twice */
+	refused(erasure);
+	voids[APM_VOID_LEN + KIND_AT] = APM_KIND_PRIMARY; /* in whichever kind */
+	refused(erasure);
+	voids[0] = 2; /* not ascending */
+	refused(erasure);
+	REFUSED(succession(), memset(&tx.u.membership.replaces, 0, APM_DIGEST_LEN));
+	REFUSED(succession(), memset(&tx.u.membership.endorsement, 0, APM_SIGNATURE_LEN));
+}
+
+/* As many voids as there may be; one more is refused, by who reads, too. */
+static void
+test_many_voids(void)
+{
+	const size_t most = (size_t) APM_VOIDS_MAX * APM_VOID_LEN;
+	uint8_t *voids = calloc(most + APM_VOID_LEN, 1);
+	ApmTransaction tx = good(APM_KIND_ERASURE);
+	ApmErasureFields *f = &tx.u.erasure;
+	ApmTransaction back;
+	ApmDigest leaf = {0};
+	ApmVoid got;
+	ApmBuf buf = {0};
+	uint32_t at;
+
+	for (uint32_t i = 0; i <= APM_VOIDS_MAX; i++)
+	{
+		uint8_t *v = voids + (size_t) i * APM_VOID_LEN;
+
+		v[0] = (uint8_t) (i >> 16);
+		v[1] = (uint8_t) (i >> 8);
+		v[2] = (uint8_t) i;
+		v[KIND_AT] = APM_KIND_PRIMARY;
+	}
+	f->voids = APM_SLICE(voids, most);
+	f->count = APM_VOIDS_MAX;
+	CHECK_OK(apm_transaction_encode(&tx, &buf));
+	CHECK(buf.len <= APM_TRANSACTION_MAX);
+	CHECK_OK(apm_transaction_decode(APM_SLICE(buf.data, buf.len), &back));
+	CHECK(back.u.erasure.count == APM_VOIDS_MAX);
+	apm_erasure_void(&back.u.erasure, APM_VOIDS_MAX - 1, &got);
+	CHECK(got.kind == APM_KIND_PRIMARY && apm_erasure_find(f, &got.leaf, &at) && at == APM_VOIDS_MAX - 1);
+	CHECK(apm_erasure_find(f, &leaf, &at) && at == 0);
+	leaf.bytes[31] = 1;
+	CHECK(!apm_erasure_find(f, &leaf, &at));
+	leaf.bytes[0] = 0xff;
+	CHECK(!apm_erasure_find(f, &leaf, &at));
+
+	f->voids.len += APM_VOID_LEN;
+	f->count++;
+	refused(tx);
+	buf.data[buf.len - most - 1]++; /* the count; then one more void */
+	apm_put_raw(&buf, voids + most, APM_VOID_LEN);
+	CHECK_STATUS(apm_transaction_decode(APM_SLICE(buf.data, buf.len), &back), APM_ERR_FORMAT);
+	apm_buf_reset(&buf);
+	free(voids);
+}
+
 /* Items up to their number and to their size; no more. */
 static void
 test_many_items(void)
@@ -505,7 +600,7 @@ test_apids(void)
 	{
 		ApmTransaction tx = variant(k);
 		bool has = tx.kind == APM_KIND_PATIENT || tx.kind == APM_KIND_PRIMARY ||
-				   tx.kind == APM_KIND_CONSENT ||
+				   tx.kind == APM_KIND_CONSENT || tx.kind == APM_KIND_ERASURE ||
 				   (tx.kind == APM_KIND_QUERY && tx.u.query.scope != APM_SCOPE_SEARCH);
 
 		CHECK(apm_transaction_apid(&tx).len == (has ? strlen(SAMPLE_APID) : 0));
@@ -525,6 +620,8 @@ main(void)
 	test_query_bounds();
 	test_consent_bounds();
 	test_other_bounds();
+	test_erasure_bounds();
+	test_many_voids();
 	test_many_items();
 	test_every_byte();
 	test_names();

@@ -133,6 +133,22 @@ load_and_judge(void)
 	return status;
 }
 
+/* What an erasure left of a record, and the erasure's leaf for it. */
+static ApmStatus
+apply_void(void)
+{
+	ApmDigest chain = sample_digest(0xc0);
+	ApmVoid voided = {.leaf = sample_digest(3), .kind = APM_KIND_PRIMARY};
+	ApmContractState *s;
+	ApmStatus status = apm_contract_new(&chain, &s);
+
+	if (status != APM_OK)
+		return status;
+	status = apm_contract_apply_void(s, sample_text(SAMPLE_APID), &chain, &voided, BLOCK_TIME);
+	apm_contract_free(s);
+	return status;
+}
+
 static void
 judge_without_memory(ApmTransaction tx, uint16_t roles)
 {
@@ -186,6 +202,7 @@ main(void)
 	tx = sample_transaction(APM_KIND_ERASURE);
 	judge_without_memory(tx, APM_ROLE_REGISTRAR);
 	judge_without_memory(sample_succession(APM_MEMBER_ORIGIN, origin, next), APM_ROLE_ADMIN);
+	CHECK_EACH_ALLOCATION(apply_void);
 	height = 0;
 	judge_without_memory(sample_membership(APM_MEMBER_ORIGIN, origin), APM_ROLE_ADMIN);
 

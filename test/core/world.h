@@ -25,6 +25,7 @@ typedef struct World
 	uint32_t position;	/* of the next transaction in it */
 	uint32_t statement; /* transactions under one signature */
 	ApmUuid tid;		/* of the transaction judged last */
+	ApmVoid leaf;		/* what an erasure says of it */
 } World;
 
 static inline void
@@ -107,6 +108,20 @@ load_patient(World *w, bool erased)
 	CHECK_OK(apm_contract_load_patient(w->state, sample_text(SAMPLE_APID), &p));
 }
 
+/* The sample patient, of whom just this is on the chain. */
+static inline void
+load_erasable(World *w, const ApmErasureFields *f)
+{
+	ApmVoid leaf;
+
+	load_patient(w, false);
+	for (uint32_t i = 0; i < f->count; i++)
+	{
+		apm_erasure_void(f, i, &leaf);
+		CHECK_OK(apm_contract_load_leaf(w->state, f->apid, &leaf));
+	}
+}
+
 static inline ApmTransaction
 of_kind(const World *w, ApmKind kind)
 {
@@ -148,6 +163,8 @@ judge(World *w, const ApmEcKey *key, const ApmTransaction *tx, uint64_t height, 
 	CHECK_OK(apm_open_signed(APM_SLICE(buf.data, buf.len), &opened));
 	CHECK(opened.wellformed);
 	w->tid = opened.tid;
+	w->leaf = (ApmVoid){.leaf = opened.leaf, .kind = (uint8_t) tx->kind, .tid = opened.tid};
+	memcpy(w->leaf.actor, tx->actor, APM_STAFF_LEN);
 	rule = apm_contract_evaluate(w->state, &opened, height, w->time_us);
 	if (apply && rule == APM_RULE_NONE)
 	{
