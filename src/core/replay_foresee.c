@@ -20,8 +20,10 @@
 ApmStatus
 apm_foresight_init(ApmForesight *f)
 {
-	ApmStatus status = apm_map_init(&f->voids, sizeof(ApmForeseen));
+	ApmStatus status;
 
+	memset(f, 0, sizeof(*f));
+	status = apm_map_init(&f->voids, sizeof(ApmForeseen));
 	return status == APM_OK ? apm_map_init(&f->replaced, sizeof(ApmDigest)) : status;
 }
 
@@ -31,7 +33,7 @@ apm_foresight_free(ApmForesight *f)
 	apm_map_free(&f->voids);
 	apm_map_free(&f->replaced);
 	apm_core_free(f->erasings);
-	f->erasings = NULL;
+	memset(f, 0, sizeof(*f));
 }
 
 /* Is the body a transaction of this kind with the row's leaf? */
