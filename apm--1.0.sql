@@ -82,7 +82,7 @@ CREATE TABLE apm.patient (
 	erasing boolean NOT NULL DEFAULT false
 );
 -- what a rotation of the wrapping key has still to do
-CREATE INDEX patient_generation_idx ON apm.patient (generation);
+CREATE INDEX patient_generation_idx ON apm.patient (generation, apid);
 COMMENT ON TABLE apm.patient IS 'patient profiles (PP): keyed index, pseudonym, identity pseudonym and wrapped patient key';
 
 -- A version becomes the one that reads use when the chain has it.
@@ -136,9 +136,10 @@ CREATE TABLE apm.key_rotation (
 	items_total bigint NOT NULL DEFAULT 0,
 	items_done bigint NOT NULL DEFAULT 0,
 	finished_at timestamptz,
+	key bytea,
 	CONSTRAINT key_rotation_pkey PRIMARY KEY (kind, generation)
 );
-COMMENT ON TABLE apm.key_rotation IS 'rotations of keys and their progress';
+COMMENT ON TABLE apm.key_rotation IS 'rotations of keys and their progress; key is the id of one that signs, whose rotation ends when the chain has it';
 
 -- Who a staff pseudonym is.  Written with the transaction that first names it.  login is null where it stands for a
 -- role, as in a grant.
@@ -180,6 +181,8 @@ CREATE TABLE apm.waiting (
 CREATE INDEX waiting_new_idx ON apm.waiting (id) WHERE reason = 'new';
 -- Not for new rows: what a sensor writes must not depend on whose record it is.
 CREATE INDEX waiting_later_idx ON apm.waiting (index_key) WHERE reason <> 'new';
+-- what a rotation of the wrapping key has still to do; a new row stands at its end, whoever's it is
+CREATE INDEX waiting_generation_idx ON apm.waiting (generation, id);
 ALTER TABLE apm.waiting ALTER COLUMN sealed SET STORAGE EXTERNAL;
 COMMENT ON TABLE apm.waiting IS 'records of sensors that wait, sealed, for reception or for their patient';
 
@@ -629,6 +632,37 @@ CREATE VIEW apm.key AS SELECT kind, key_id, generation, active, has_private FROM
 COMMENT ON VIEW apm.key IS 'the keys that this server has: kind, id, generation, whether it is the active one, whether its secret half is here';
 REVOKE ALL ON apm.key FROM PUBLIC;
 GRANT SELECT ON apm.key TO apm_admin, apm_auditor;
+
+CREATE FUNCTION @extschema@.apm_rotate_key(kind text) RETURNS integer
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_rotate_key';
+COMMENT ON FUNCTION @extschema@.apm_rotate_key(text) IS
+	'gives a key a successor and returns its generation; apm.rotation shows what follows from it';
+REVOKE ALL ON FUNCTION @extschema@.apm_rotate_key(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_rotate_key(text) TO apm_admin;
+
+CREATE FUNCTION @extschema@.apm_retire_key(kind text, generation integer) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_retire_key';
+COMMENT ON FUNCTION @extschema@.apm_retire_key(text, integer) IS
+	'removes the private key of an old generation that nothing needs any more; what it opened stays closed from then on';
+REVOKE ALL ON FUNCTION @extschema@.apm_retire_key(text, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_retire_key(text, integer) TO apm_admin;
+
+-- A key that signs is in use when the chain has it, whoever asks.
+CREATE VIEW apm.rotation AS
+	SELECT r.kind, r.generation, r.started_at,
+		CASE WHEN r.key IS NULL THEN r.items_done ELSE count(b.height) END AS items_done,
+		r.items_total,
+		CASE WHEN r.key IS NULL THEN r.finished_at ELSE min(b.stored_at) END AS finished_at
+	FROM ONLY apm.key_rotation AS r
+		LEFT JOIN ONLY apm.member AS m ON m.id = r.key
+			AND m.member = CASE r.kind WHEN 'node-signing' THEN 1 WHEN 'apm-signing' THEN 2 END
+		LEFT JOIN ONLY apm.block AS b ON b.height = m.height
+	GROUP BY r.kind, r.generation;
+COMMENT ON VIEW apm.rotation IS 'keys that were given a successor, and how far what they hold has been moved to it';
+REVOKE ALL ON apm.rotation FROM PUBLIC;
+GRANT SELECT ON apm.rotation TO apm_admin, apm_auditor;
 
 -- workers (src/worker) -------------------------------------------------------
 CREATE FUNCTION @extschema@.apm_run_network_server() RETURNS void

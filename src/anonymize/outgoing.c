@@ -70,8 +70,9 @@ prove(const ApmOutgoing *out, ApmOriginProof *proofs)
 	for (int i = 0; i < out->n; i++)
 		leaves[i] = out->items[i].leaf;
 	apm_check(apm_merkle_all_paths(leaves, out->n, paths, &root), "sign transactions");
-	apm_check(apm_origin_sign(apm_key_signer(APM_SIGN_ORIGIN), &root, (uint32) out->n, &signature),
-			  "sign transactions");
+	apm_check(
+		apm_origin_sign(apm_key_signer_of(APM_SIGN_ORIGIN, &out->origin), &root, (uint32) out->n, &signature),
+		"sign transactions");
 	for (int i = 0; i < out->n; i++)
 	{
 		proofs[i].signature = signature;

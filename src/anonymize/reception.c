@@ -20,6 +20,8 @@
  * changed, and when reception starts.  An error does not say which row of a batch caused it; the next
  * ones then go one by one, until it is found.
  *
+ * Beside that it moves what old wrapping keys wrap to their successor (rewrap.c).
+ *
  * Of a base that was loaded, or is being loaded, nothing is taken.  Nor is anything while the queue
  * is full, or while keys are missing; it says so.
  */
@@ -30,6 +32,7 @@
 
 #include "anonymize/datarule.h"
 #include "anonymize/known.h"
+#include "anonymize/rotation.h"
 #include "anonymize/waiting.h"
 #include "apm_errors.h"
 #include "chain/chain.h"
@@ -470,16 +473,15 @@ retry_failed(void)
 	apm_turn_commit();
 }
 
+/* The next batch of what sensors submitted; a row that fails alone goes on waiting. */
 static int
-turn(void)
+receive_turn(void)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile int sqlstate = 0;
 	volatile int next = APM_TURN_IDLE;
 	int64 *oldest = palloc0(sizeof(int64));
 
-	if (!apm_stage_has_keys(&keys))
-		return APM_KEYS_POLL_MS;
 	retry_failed();
 	PG_TRY();
 	{
@@ -504,6 +506,24 @@ turn(void)
 	singly--;
 	put_aside(*oldest, sqlstate);
 	return APM_TURN_AGAIN;
+}
+
+/* Of two turns' answers the one that wants the next turn sooner. */
+static int
+sooner(int a, int b)
+{
+	return a == APM_TURN_IDLE || (b != APM_TURN_IDLE && b < a) ? b : a;
+}
+
+static int
+turn(void)
+{
+	int moving;
+
+	if (!apm_stage_has_keys(&keys))
+		return APM_KEYS_POLL_MS;
+	moving = apm_rewrap_turn();
+	return sooner(moving, receive_turn());
 }
 
 void

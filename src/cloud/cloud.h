@@ -44,4 +44,10 @@ extern void apm_cloud_read(const ApmUuid *rids, int n, ApmSlice *out);
  */
 extern int apm_cloud_match(const uint8 *tokens, int ntokens, int limit, ApmUuid **rids);
 
+/*
+ * How many rows of the cloud are sealed for the key with this id, among others or alone, as the cloud says it?  Reads the
+ * heads of all of them, in the caller's transaction.  Expects SPI and apm_privileged; raises what the store does.
+ */
+extern int64 apm_cloud_sealed_for(const ApmKeyId *id);
+
 #endif /* APM_CLOUD_H */

@@ -22,6 +22,8 @@
 #include "bytes.h"
 
 #define APM_MAX_RECIPIENTS 8
+/* In the first so many bytes all recipients are named, if they are not more than two. */
+#define APM_ENVELOPE_HEAD_MAX (16 + 128 + 2 * (APM_KEY_ID_LEN + 4 + 8192 / 8))
 #define APM_CONTENT_KEY_MESSAGES 65536
 #define APM_CONTENT_KEY_MICROS (UINT64_C(600) * 1000 * 1000)
 

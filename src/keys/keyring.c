@@ -410,14 +410,21 @@ find_wrapping(const ApmRing *ring, uint32 generation)
 	return NULL;
 }
 
+bool
+apm_key_have_wrapping(uint32 generation)
+{
+	/* a row may have been wrapped anew while this process was in the middle of a command */
+	return find_wrapping(ring_of(APM_KIND_OF_WRAPPING), generation) != NULL ||
+		   find_wrapping(read_again(APM_KIND_OF_WRAPPING), generation) != NULL;
+}
+
 const uint8_t *
 apm_key_wrapping(uint32 generation)
 {
-	const uint8_t *found = find_wrapping(ring_of(APM_KIND_OF_WRAPPING), generation);
+	const uint8_t *found = NULL;
 
-	/* a row may have been wrapped anew while this process was in the middle of a command */
-	if (found == NULL)
-		found = find_wrapping(read_again(APM_KIND_OF_WRAPPING), generation);
+	if (apm_key_have_wrapping(generation))
+		found = find_wrapping(ring_of(APM_KIND_OF_WRAPPING), generation);
 	if (found == NULL)
 		raise_missing(APM_KIND_OF_WRAPPING, generation, "secret");
 	return found;

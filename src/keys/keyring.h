@@ -48,6 +48,7 @@ extern const uint8_t *apm_key_secret(ApmSecret secret);
 /* SK_APM's wrapping key: the generation that new patient keys are wrapped with, and each that still unwraps. */
 extern uint32 apm_key_wrapping_active(void);
 extern const uint8_t *apm_key_wrapping(uint32 generation);
+extern bool apm_key_have_wrapping(uint32 generation);
 
 /* Seals for the active keys of the recipients asked for; needs their public keys only.  Shared by the process. */
 extern ApmSealer *apm_key_sealer(bool apm, bool ns, bool pb);

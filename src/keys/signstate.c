@@ -108,7 +108,8 @@ apm_signstate_write(const ApmSignState *state)
 	ApmBuf bytes = {0};
 
 	encode(state, &bytes);
-	apm_keyfile_replace(apm_keyfile_of_chain(FILE_PREFIX, &state->chain, ""), APM_SLICE(bytes.data, bytes.len));
+	apm_keyfile_replace(apm_keyfile_of_chain(FILE_PREFIX, &state->chain, ""),
+						APM_SLICE(bytes.data, bytes.len));
 	apm_buf_reset(&bytes);
 }
 
