@@ -182,6 +182,9 @@ test_refused_successions(void)
 	good = succession(&w, APM_MEMBER_ORIGIN, w.origin, keys[0]);
 	CHECK(verdict(&w, &good) == APM_RULE_NONE);
 	CHECK(judge(&w, w.origin, &good, 0, false) == APM_RULE_MEMBERSHIP);
+	tx = succession(&w, APM_MEMBER_NODE, keys[2], keys[0]);
+	CHECK(verdict(&w, &tx) == APM_RULE_NONE);
+	CHECK(judge(&w, w.origin, &tx, 0, false) == APM_RULE_MEMBERSHIP);
 	tx = good;
 	tx.roles = APM_ROLE_REGISTRAR;
 	CHECK(verdict(&w, &tx) == APM_RULE_ACTOR);
