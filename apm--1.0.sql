@@ -157,15 +157,16 @@ COMMENT ON TABLE apm.staff IS 'staff pseudonyms on the chain, resolved at their 
 -- ---------------------------------------------------------------------------
 -- 2. Submission: a record from acknowledgement to the network server
 -- ---------------------------------------------------------------------------
--- Kept for ever: the same Rid with the same content again is a no-op.  Of an erased patient's records only the Rid stays.
+-- Kept for ever: the same Rid with the same content again is a no-op.  Of an erased patient's records only the Rid stays:
+-- the fingerprint is zeros, the rest is null.
 CREATE TABLE apm.submission (
 	rid uuid CONSTRAINT submission_pkey PRIMARY KEY,
 	fingerprint bytea NOT NULL CONSTRAINT submission_fingerprint CHECK (octet_length(fingerprint) = 32),
 	tid uuid,
-	submitted_at timestamptz NOT NULL,
+	submitted_at timestamptz,
 	queued_at timestamptz
 );
-COMMENT ON TABLE apm.submission IS 'every acknowledged Rid with a keyed fingerprint of its content; tid and queued_at are null while it waits in apm.waiting';
+COMMENT ON TABLE apm.submission IS 'every acknowledged Rid with a keyed fingerprint of its content; tid and queued_at are null while it waits in apm.waiting, all but the Rid is blank when its patient was forgotten';
 
 -- From a sensor: sealed for the APM.  It is new until reception has looked for its patient.
 CREATE TABLE apm.waiting (
@@ -753,6 +754,12 @@ COMMENT ON FUNCTION apm.purpose_name(smallint) IS 'name of a purpose on the chai
 REVOKE ALL ON FUNCTION apm.purpose_name(smallint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION apm.purpose_name(smallint) TO apm_admin, apm_auditor;
 
+CREATE FUNCTION apm.reason_name(code smallint) RETURNS text
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'apm_reason_name_sql';
+COMMENT ON FUNCTION apm.reason_name(smallint) IS 'name of a reason on the chain''s list; null for one that is not on it';
+REVOKE ALL ON FUNCTION apm.reason_name(smallint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION apm.reason_name(smallint) TO apm_admin, apm_auditor;
+
 CREATE FUNCTION apm.contract_in_force(OUT item text, OUT name text, OUT kind text, OUT detail jsonb, OUT since bigint)
 	RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'apm_contract_in_force';
@@ -857,9 +864,10 @@ CREATE FUNCTION @extschema@.apm_trace(rid uuid)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	WITH record AS (
-		SELECT s.tid, s.submitted_at, s.queued_at FROM apm.submission AS s WHERE s.rid = apm_trace.rid
+		SELECT s.tid, s.submitted_at, s.queued_at, s.fingerprint = decode(repeat('00', 32), 'hex') AS forgotten
+			FROM apm.submission AS s WHERE s.rid = apm_trace.rid
 	), passed (place, station, at, detail) AS (
-		SELECT 1, 'submitted', r.submitted_at, NULL::text FROM record AS r
+		SELECT 1, CASE WHEN r.forgotten THEN 'forgotten' ELSE 'submitted' END, r.submitted_at, NULL::text FROM record AS r
 		UNION ALL
 		SELECT 2, 'waiting', w.since, CASE w.reason WHEN 'new' THEN 'for reception'
 				WHEN 'patient' THEN 'for the patient to be registered'
@@ -999,6 +1007,35 @@ COMMENT ON FUNCTION @extschema@.apm_update_patient(text, jsonb, jsonb) IS
 	'a new version of a patient''s profile; null leaves that part as it is';
 REVOKE ALL ON FUNCTION @extschema@.apm_update_patient(text, jsonb, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.apm_update_patient(text, jsonb, jsonb) TO apm_registrar, apm_admin;
+
+-- The erasure on the ledger, and the end of the patient's key, come later (src/anonymize/erasure.c).
+CREATE FUNCTION @extschema@.apm_forget(pid text, reason_code text)
+	RETURNS uuid LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'apm_forget';
+COMMENT ON FUNCTION @extschema@.apm_forget(text, text) IS
+	'has a patient forgotten, from the commit on for everybody here; the ledger, the cloud and the key follow; returns the id of the request';
+REVOKE ALL ON FUNCTION @extschema@.apm_forget(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_forget(text, text) TO apm_registrar, apm_admin;
+
+CREATE VIEW apm.erasure_request AS
+	SELECT e.id, e.asked_at, apm.reason_name(e.reason) AS reason, e.state, apm.rule_name(e.rule) AS rule,
+		e.voided, e.finished_at
+	FROM ONLY apm.erasure AS e;
+COMMENT ON VIEW apm.erasure_request IS
+	'requests to forget a patient: how far each is, the rule that refused it, how many transactions were voided';
+REVOKE ALL ON apm.erasure_request FROM PUBLIC;
+GRANT SELECT ON apm.erasure_request TO apm_admin, apm_auditor;
+
+CREATE FUNCTION @extschema@.apm_erasure_state(id uuid)
+	RETURNS TABLE (state text, asked_at timestamptz, reason text, rule text, voided bigint, finished_at timestamptz)
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT r.state, r.asked_at, r.reason, r.rule, r.voided, r.finished_at
+		FROM apm.erasure_request AS r WHERE r.id = apm_erasure_state.id;
+END;
+COMMENT ON FUNCTION @extschema@.apm_erasure_state(uuid) IS 'how far a request to forget a patient is: asked, sent, done or refused';
+REVOKE ALL ON FUNCTION @extschema@.apm_erasure_state(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_erasure_state(uuid) TO apm_registrar, apm_admin, apm_auditor;
 
 CREATE FUNCTION @extschema@.apm_submit(pid text, record jsonb, rid uuid DEFAULT NULL, amends uuid DEFAULT NULL)
 	RETURNS uuid LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE

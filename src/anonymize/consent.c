@@ -138,7 +138,7 @@ send_word(const ApmActing *who, const Word *word)
 		apm_staff_note_role(word->grantee);
 	}
 	apm_pid_read(word->pid, &pid);
-	if (!apm_patient_find(&pid.index, apid))
+	if (apm_patient_find(&pid.index, apid) != APM_FOUND_PATIENT)
 		ereport(ERROR, (errcode(ERRCODE_APM_UNKNOWN_PATIENT), errmsg("no such patient is registered"),
 						errhint("Patients are registered with apm_register_patient().")));
 	tx.u.consent.apid = APM_SLICE(apid, strlen(apid));

@@ -90,7 +90,7 @@ apm_break_glass(PG_FUNCTION_ARGS)
 	caller = MemoryContextSwitchTo(memory);
 
 	pid = APM_SLICE_OF(PG_GETARG_TEXT_PP(0));
-	ask.reason = apm_gate_reason(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	ask.reason = apm_gate_reason(text_to_cstring(PG_GETARG_TEXT_PP(1)), false);
 	ask.purpose = apm_gate_purpose("emergency");
 	apm_public_fields_read(PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3), &fields);
 	ask.fields = APM_SLICE(fields.data, fields.len);
@@ -151,6 +151,7 @@ open_note(const ApmUuid *tid, ApmSlice apid, const ApmDigest *digest)
 	text *note;
 
 	apm_section_begin(&section);
+	apm_patient_refuse_forgotten(apid);
 	sealed = load_note(tid, digest);
 	key = apm_patient_key(apid, &id);
 	if (key == NULL)

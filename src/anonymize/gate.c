@@ -20,9 +20,24 @@
 #include "anonymize/groups.h"
 #include "apm_errors.h"
 
-/* The names on one of the chain's lists, for people. */
+/* A list of the chain's, of which a part may be meant. */
+typedef struct NameList
+{
+	const char *what; /* is on it */
+	ApmItemType type;
+	uint16_t (*find)(const ApmContractState *s, const char *name);
+	bool (*fits)(uint16 code); /* NULL: all do */
+} NameList;
+
+static bool
+is_on(const NameList *list, uint16 code)
+{
+	return code != 0 && (list->fits == NULL || list->fits(code));
+}
+
+/* The names on a list, for people. */
 static char *
-list_names(const ApmContractState *contract, ApmItemType type)
+list_names(const ApmContractState *contract, const NameList *list)
 {
 	StringInfoData names;
 	ApmItem item;
@@ -31,7 +46,7 @@ list_names(const ApmContractState *contract, ApmItemType type)
 	initStringInfo(&names);
 	while (apm_contract_next_item(contract, &at, &item))
 	{
-		if (item.type != type)
+		if (item.type != list->type || !is_on(list, item.key))
 			continue;
 		if (names.len > 0)
 			appendStringInfoString(&names, ", ");
@@ -40,10 +55,9 @@ list_names(const ApmContractState *contract, ApmItemType type)
 	return names.data;
 }
 
-/* The code of a name on one of the chain's lists; what the list has is told as "purpose" or "reason". */
+/* The code of a name on a list. */
 static uint16
-code_of(const char *name, ApmItemType type, uint16_t (*find)(const ApmContractState *s, const char *name),
-		const char *what)
+code_of(const char *name, const NameList *list)
 {
 	const ApmContractState *contract;
 	ApmSection section;
@@ -54,10 +68,10 @@ code_of(const char *name, ApmItemType type, uint16_t (*find)(const ApmContractSt
 		return 0;
 	apm_section_begin(&section);
 	contract = apm_contract_now(&serial);
-	code = find(contract, name);
-	if (code == 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("no such %s", what),
-						errhint("The chain's list has: %s.", list_names(contract, type))));
+	code = list->find(contract, name);
+	if (!is_on(list, code))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("no such %s", list->what),
+						errhint("The chain's list has: %s.", list_names(contract, list))));
 	apm_section_end(&section);
 	return code;
 }
@@ -65,36 +79,33 @@ code_of(const char *name, ApmItemType type, uint16_t (*find)(const ApmContractSt
 uint16
 apm_gate_purpose(const char *name)
 {
-	return code_of(name, APM_ITEM_PURPOSE, apm_contract_purpose_code, "purpose");
+	static const NameList list = {
+		.what = "purpose", .type = APM_ITEM_PURPOSE, .find = apm_contract_purpose_code};
+
+	return code_of(name, &list);
+}
+
+static bool
+fits_erasure(uint16 code)
+{
+	return apm_reason_fits(code, true);
+}
+
+static bool
+fits_emergency(uint16 code)
+{
+	return apm_reason_fits(code, false);
 }
 
 uint16
-apm_gate_reason(const char *name)
+apm_gate_reason(const char *name, bool erasure)
 {
-	return code_of(name, APM_ITEM_REASON, apm_contract_reason_code, "reason");
-}
+	NameList list = {.what = erasure ? "reason for an erasure" : "reason for an emergency",
+					 .type = APM_ITEM_REASON,
+					 .find = apm_contract_reason_code,
+					 .fits = erasure ? fits_erasure : fits_emergency};
 
-/* The aPids that the registered ones of n indexes have; the others stay as they are.  In a section. */
-static void
-find_apids(const ApmDigest *indexes, int n, MemoryContext memory, ApmSlice *apids)
-{
-	static ApmStatement find = {
-		"SELECT w.place, p.apid FROM pg_catalog.unnest($1) WITH ORDINALITY AS w (index_key, place)"
-		" JOIN apm.patient AS p ON p.index_key = w.index_key",
-		1,
-		{BYTEAARRAYOID},
-		NULL,
-	};
-	Datum args[] = {apm_digest_array(indexes, n)};
-	uint64 rows = apm_run_latest(&find, args);
-
-	for (uint64 i = 0; i < rows; i++)
-	{
-		ApmSlice found = apm_row_text(i, 2);
-
-		apids[apm_row_int8(i, 1) - 1] =
-			APM_SLICE(MemoryContextStrdup(memory, pnstrdup((const char *) found.data, found.len)), found.len);
-	}
+	return code_of(name, &list);
 }
 
 ApmSlice *
@@ -115,7 +126,7 @@ apm_gate_apids(const ApmSlice *pids, int n)
 		indexes[i] = pid.index;
 		apm_buf_reset(&pid.text);
 	}
-	find_apids(indexes, n, caller, apids);
+	apm_patients_find(indexes, n, caller, apids);
 	for (int i = 0; i < n; i++)
 	{
 		char stand_in[APM_APID_MAX + 1];

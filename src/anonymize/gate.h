@@ -29,11 +29,11 @@ typedef struct ApmAsk
 } ApmAsk;
 
 /*
- * The code of a purpose, or of a reason, on the chain's list; NULL: 0.  Raises 22023 for a name that is not
- * on it, with those that are as a hint.
+ * The code of a purpose, or of a reason for an erasure or an emergency, on the chain's list; NULL: 0.  Raises 22023 for
+ * a name that is not on it, with those that are as a hint.
  */
 extern uint16 apm_gate_purpose(const char *name);
-extern uint16 apm_gate_reason(const char *name);
+extern uint16 apm_gate_reason(const char *name, bool erasure);
 
 /*
  * The aPids of n pids, palloc'd, NUL-terminated.  For a pid that is not registered a stand-in: looks like one,

@@ -166,10 +166,14 @@ apm_last_values_begin(ApmSlice apid)
 	apm_run_whole(&put, args, 1);
 }
 
-/* In REPEATABLE READ a patient who was registered after the snapshot has no row that could be locked. */
+/*
+ * In REPEATABLE READ a patient who was registered after the snapshot has no row that could be locked; nor has one who
+ * was forgotten since he was found.
+ */
 static void
-row_missing(void)
+row_missing(ApmSlice apid)
 {
+	apm_patient_refuse_forgotten(apid);
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 						errmsg("the patient was registered by another transaction meanwhile"),
@@ -269,7 +273,7 @@ apm_last_values_lock(const ApmPatient *const *patients, int n, bool wait)
 		if (all[i].locked)
 			open_values(apm_row_bytea(row++, 2), &all[i]);
 		else if (wait)
-			row_missing();
+			row_missing(apids[i]);
 	}
 	SPI_freetuptable(found);
 	pfree(apids);

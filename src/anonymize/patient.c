@@ -6,6 +6,9 @@
  * an HMAC of the pid.  Keys and profiles are opened when a statement needs them and wiped
  * with its memory; what a statement's rows share is opened once, and nothing secret is kept
  * between statements that a later change or erasure would have to hunt for.
+ *
+ * Who is forgotten is not found and not opened.  The journal of erasures is asked each time, because it
+ * alone knows of an erasure that the tables do not know of any more.
  */
 #include "postgres.h"
 
@@ -14,6 +17,7 @@
 #include "apm_errors.h"
 #include "apm_guc.h"
 #include "core/digest.h"
+#include "keys/journal.h"
 #include "keys/keyring.h"
 
 /* HMAC(index key, len "pid" len pid): what a patient is found by. */
@@ -116,14 +120,24 @@ open_row(uint64 row)
 	return patient;
 }
 
+/* Is the aPid in that column of a row in the journal of the chain in the other? */
+static bool
+in_journal(uint64 row, int apid, int chain)
+{
+	ApmDigest of_chain;
+
+	apm_row_digest(row, chain, &of_chain);
+	return apm_journal_has(&of_chain, apm_row_text(row, apid));
+}
+
 void
 apm_patients_load(const ApmDigest *indexes, int n, ApmPatient **out)
 {
 	static ApmStatement load = {
-		"SELECT p.index_key, p.apid, p.wrapped_key, p.generation, f.version, f.sealed, w.place"
+		"SELECT p.index_key, p.apid, p.wrapped_key, p.generation, f.version, f.sealed, w.place, c.chain"
 		" FROM pg_catalog.unnest($1) WITH ORDINALITY AS w (index_key, place)"
-		" JOIN apm.patient AS p ON p.index_key = w.index_key"
-		" CROSS JOIN LATERAL (SELECT v.version, v.sealed FROM apm.profile AS v WHERE v.apid = p.apid"
+		" JOIN apm.patient AS p ON p.index_key = w.index_key AND NOT p.erasing"
+		" CROSS JOIN ONLY apm.chain AS c CROSS JOIN LATERAL (SELECT v.version, v.sealed FROM apm.profile AS v WHERE v.apid = p.apid"
 		" AND NOT EXISTS (SELECT FROM ONLY apm.final_transaction AS t WHERE t.tid = v.tid AND t.rule <> 0)"
 		" ORDER BY v.version DESC LIMIT 1) AS f",
 		1,
@@ -136,35 +150,116 @@ apm_patients_load(const ApmDigest *indexes, int n, ApmPatient **out)
 
 	memset(out, 0, sizeof(*out) * n);
 	for (uint64 i = 0; i < rows; i++)
-		out[apm_row_int8(i, 7) - 1] = open_row(i);
+	{
+		if (!in_journal(i, 2, 8))
+			out[apm_row_int8(i, 7) - 1] = open_row(i);
+	}
 	SPI_freetuptable(found);
 }
 
-bool
+/* Looks n indexes up; each row is one that was found. */
+static uint64
+find_rows(const ApmDigest *indexes, int n)
+{
+	static ApmStatement find = {
+		"SELECT w.place, p.apid, p.erasing, c.chain"
+		" FROM pg_catalog.unnest($1) WITH ORDINALITY AS w (index_key, place)"
+		" JOIN apm.patient AS p ON p.index_key = w.index_key CROSS JOIN ONLY apm.chain AS c",
+		1,
+		{BYTEAARRAYOID},
+		NULL,
+	};
+	Datum args[] = {apm_digest_array(indexes, n)};
+
+	return apm_run_latest(&find, args);
+}
+
+/* Is the patient in a row of find_rows() forgotten? */
+static bool
+found_forgotten(uint64 row)
+{
+	return apm_row_bool(row, 3) || in_journal(row, 2, 4);
+}
+
+ApmFound
 apm_patient_find(const ApmDigest *index, char apid[APM_APID_MAX + 1])
 {
-	static ApmStatement find = {"SELECT apid FROM apm.patient WHERE index_key = $1", 1, {BYTEAOID}, NULL};
-	Datum args[] = {apm_digest_datum(index)};
 	ApmSlice found;
 
-	if (apm_run_latest(&find, args) == 0)
-		return false;
-	found = apm_row_text(0, 1);
+	if (find_rows(index, 1) == 0)
+		return APM_FOUND_NOBODY;
+	found = apm_row_text(0, 2);
 	if (found.len > APM_APID_MAX)
 		apm_raise(APM_ERR_FORMAT, "find the patient");
 	memcpy(apid, found.data, found.len);
 	apid[found.len] = '\0';
-	return true;
+	return found_forgotten(0) ? APM_FOUND_FORGOTTEN : APM_FOUND_PATIENT;
+}
+
+void
+apm_patients_find(const ApmDigest *indexes, int n, MemoryContext memory, ApmSlice *apids)
+{
+	uint64 rows = find_rows(indexes, n);
+
+	for (uint64 i = 0; i < rows; i++)
+	{
+		ApmSlice found = apm_row_text(i, 2);
+
+		if (!found_forgotten(i))
+			apids[apm_row_int8(i, 1) - 1] = APM_SLICE(
+				MemoryContextStrdup(memory, pnstrdup((const char *) found.data, found.len)), found.len);
+	}
+}
+
+void
+apm_patients_forgotten(const ApmSlice *apids, int n, bool *forgotten)
+{
+	static ApmStatement find = {
+		"SELECT w.place, p.erasing IS TRUE, c.chain"
+		" FROM pg_catalog.unnest($1) WITH ORDINALITY AS w (apid, place)"
+		" LEFT JOIN apm.patient AS p ON p.apid = w.apid CROSS JOIN ONLY apm.chain AS c",
+		1,
+		{TEXTARRAYOID},
+		NULL,
+	};
+	Datum args[] = {apm_text_array(apids, n)};
+	uint64 rows = apm_run_latest(&find, args);
+
+	memset(forgotten, 0, sizeof(bool) * n);
+	for (uint64 i = 0; i < rows; i++)
+	{
+		int64 place = apm_row_int8(i, 1) - 1;
+		ApmDigest chain;
+
+		apm_row_digest(i, 3, &chain);
+		forgotten[place] = apm_row_bool(i, 2) || apm_journal_has(&chain, apids[place]);
+	}
+}
+
+void
+apm_patient_refuse_forgotten(ApmSlice apid)
+{
+	bool forgotten;
+
+	apm_patients_forgotten(&apid, 1, &forgotten);
+	if (forgotten)
+		ereport(ERROR, (errcode(ERRCODE_APM_UNKNOWN_PATIENT), errmsg("the patient has been forgotten"),
+						errhint("Whoever asks again is told that there is no such patient.")));
 }
 
 uint8 *
 apm_patient_key(ApmSlice apid, ApmKeyId *id)
 {
 	static ApmStatement load = {
-		"SELECT wrapped_key, generation FROM apm.patient WHERE apid = $1", 1, {TEXTOID}, NULL};
+		"SELECT p.wrapped_key, p.generation, p.apid, c.chain"
+		" FROM apm.patient AS p CROSS JOIN ONLY apm.chain AS c WHERE p.apid = $1 AND NOT p.erasing",
+		1,
+		{TEXTOID},
+		NULL,
+	};
 	Datum args[] = {apm_text_datum(apid)};
 
-	if (apm_run_latest(&load, args) == 0)
+	if (apm_run_latest(&load, args) == 0 || in_journal(0, 3, 4))
 		return NULL;
 	return open_key(apid, apm_row_bytea(0, 1), apm_row_int4(0, 2), id);
 }
@@ -202,8 +297,9 @@ ApmPatient *
 apm_patient_at(ApmSlice apid, const ApmPatientState *ledger)
 {
 	static ApmStatement load = {
-		"SELECT p.index_key, p.apid, p.wrapped_key, p.generation, f.version, f.sealed FROM apm.patient AS p"
-		" JOIN apm.profile AS f ON f.apid = p.apid WHERE p.apid = $1 AND f.version = $2",
+		"SELECT p.index_key, p.apid, p.wrapped_key, p.generation, f.version, f.sealed, c.chain"
+		" FROM apm.patient AS p JOIN apm.profile AS f ON f.apid = p.apid CROSS JOIN ONLY apm.chain AS c"
+		" WHERE p.apid = $1 AND f.version = $2 AND NOT p.erasing",
 		2,
 		{TEXTOID, INT4OID},
 		NULL,
@@ -211,8 +307,11 @@ apm_patient_at(ApmSlice apid, const ApmPatientState *ledger)
 	Datum args[] = {apm_text_datum(apid), Int32GetDatum(ledger->version)};
 	ApmDigest digest;
 
-	if (apm_run_latest(&load, args) == 0)
+	if (apm_run_latest(&load, args) == 0 || in_journal(0, 2, 7))
+	{
+		apm_patient_refuse_forgotten(apid);
 		profile_fault("is missing");
+	}
 	apm_check(apm_profile_digest(ledger->version, apm_row_bytea(0, 6), &digest),
 			  "check the patient's profile");
 	if (memcmp(&digest, &ledger->profile, sizeof(digest)) != 0)

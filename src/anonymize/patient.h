@@ -73,14 +73,40 @@ apm_patient_apid(const ApmPatient *patient)
 }
 
 /*
+ * Somebody is forgotten from the moment on when that is asked for (forget.c), and who is in the journal of erasures
+ * (keys/journal.h) is, whatever the tables say.  To all that follow here he is not registered, unless they say
+ * something else.
+ */
+
+/*
  * The patients of n indexes with their newest profiles, as of now, whatever the
  * transaction's snapshot; out[i] is NULL where there is none.  In a section, in whose memory
  * they live.
  */
 extern void apm_patients_load(const ApmDigest *indexes, int n, ApmPatient **out);
 
-/* The aPid of an index; false where there is none.  In a section. */
-extern bool apm_patient_find(const ApmDigest *index, char apid[APM_APID_MAX + 1]);
+/* Who is registered with an index. */
+typedef enum ApmFound
+{
+	APM_FOUND_NOBODY,
+	APM_FOUND_PATIENT,
+	APM_FOUND_FORGOTTEN /* not destroyed yet */
+} ApmFound;
+
+/* Sets the aPid unless it is nobody.  In a section. */
+extern ApmFound apm_patient_find(const ApmDigest *index, char apid[APM_APID_MAX + 1]);
+
+/* The aPids of n indexes, NUL-terminated and in that memory; those of who is not registered stay as they are.  In a section. */
+extern void apm_patients_find(const ApmDigest *indexes, int n, MemoryContext memory, ApmSlice *apids);
+
+/* Which of n aPids are of patients who are forgotten, destroyed or not?  In a section. */
+extern void apm_patients_forgotten(const ApmSlice *apids, int n, bool *forgotten);
+
+/*
+ * Raises AP009 if he is forgotten, for whoever found that something of a patient is missing or does not open: an
+ * erasure can overtake him.  In a section.
+ */
+extern void apm_patient_refuse_forgotten(ApmSlice apid);
 
 /* A patient's key, 32 secret bytes, in the current memory context; NULL if there is no such patient.  In a section. */
 extern uint8 *apm_patient_key(ApmSlice apid, ApmKeyId *id);
@@ -93,8 +119,8 @@ extern void apm_apid_stand_in(const ApmDigest *index, char apid[APM_APID_MAX + 1
 
 /*
  * The patient of an aPid with the version of the profile that the ledger names, by its
- * digest; raises AP005 if that is not the one we have.  In a section; the patient lives in
- * the current memory context.
+ * digest; raises AP005 if that is not the one we have, AP009 if he was forgotten meanwhile.  In a section; the
+ * patient lives in the current memory context.
  */
 extern ApmPatient *apm_patient_at(ApmSlice apid, const ApmPatientState *ledger);
 
@@ -109,7 +135,8 @@ extern void apm_identifying_value(const ApmField *field, ApmBuf *out);
 
 /*
  * Registers a patient and adds the patient transaction; false if the index is
- * registered already.  Takes the patient's lock.  In a section, in whose memory *made lives.
+ * registered already, 55006 if its patient is being forgotten.  Takes the patient's lock.  In a section, in whose
+ * memory *made lives.
  */
 extern bool apm_patient_register(const ApmPid *pid, const ApmFields *identifying, const ApmFields *attributes,
 								 ApmOutgoing *out, ApmPatient **made);

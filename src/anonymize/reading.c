@@ -47,11 +47,23 @@ typedef struct Reader
 	MemoryContext record_memory;
 } Reader;
 
+/* An erasure that overtakes a reading takes what is read from under it; whatever is missing then was not tampered with. */
 static void
-record_fault(const ApmPlace *place, const char *fault)
+refuse_forgotten(ApmSlice apid)
+{
+	ApmSection section;
+
+	apm_section_begin(&section);
+	apm_patient_refuse_forgotten(apid);
+	apm_section_end(&section);
+}
+
+static void
+record_fault(const ApmPlace *place, ApmSlice apid, const char *fault)
 {
 	char *rid = DatumGetCString(DirectFunctionCall1(uuid_out, apm_uuid_datum(&place->rid)));
 
+	refuse_forgotten(apid);
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_APM_TAMPERED), errmsg("record %s does not match the ledger", rid),
@@ -67,16 +79,16 @@ open_checked(const ApmPlace *place, ApmSlice apid, ApmSlice apr, ApmBuf *plain, 
 	const ApmPrimaryFields *fields = &opened->tx.u.primary;
 
 	if (apr.len == 0)
-		record_fault(place, "is missing");
+		record_fault(place, apid, "is missing");
 	if (apm_key_open(APM_PAIR_APM, apr, plain) != APM_OK ||
 		apm_open_signed(APM_SLICE(plain->data, plain->len), opened) != APM_OK || !opened->wellformed ||
 		opened->tx.kind != APM_KIND_PRIMARY)
-		record_fault(place, "was altered");
+		record_fault(place, apid, "was altered");
 	if (memcmp(&fields->rid, &place->rid, sizeof(ApmUuid)) != 0 || fields->apid.len != apid.len ||
 		memcmp(fields->apid.data, apid.data, apid.len) != 0)
-		record_fault(place, "belongs to another record");
+		record_fault(place, apid, "belongs to another record");
 	if (memcmp(&opened->leaf, &place->leaf, sizeof(ApmDigest)) != 0)
-		record_fault(place, "was altered");
+		record_fault(place, apid, "was altered");
 }
 
 /* What is behind the record in the sealed text: names of data rules as a JSON array, or nothing. */

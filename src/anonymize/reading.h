@@ -28,7 +28,7 @@ typedef void (*ApmReadingCallback)(const ApmReading *reading, void *closure);
 /*
  * Hands each record that the answers list (n of them, allowed ones only) to the callback, patient by patient in
  * the order of the answers, each patient's in that of answers[i].records.  Each record matches its leaf, and none
- * is missing, or an error is raised: AP005, or what apm_cloud_read() raises.  A caller that wants some
+ * is missing, or an error is raised: AP005, AP009 if the patient was forgotten meanwhile, or what apm_cloud_read() raises.  A caller that wants some
  * of a patient's records only puts those into records and nrecords.
  */
 extern void apm_reading_run(const ApmGateQuestion *answers, const ApmSlice *apids, int n,

@@ -20,7 +20,8 @@
  * changed, and when reception starts.  An error does not say which row of a batch caused it; the next
  * ones then go one by one, until it is found.
  *
- * Beside that it moves what old wrapping keys wrap to their successor (rewrap.c).
+ * Beside that it carries out what was asked of the APM for good: patients who are to be forgotten (erasure.c), and what
+ * old wrapping keys wrap, which moves to their successor (rewrap.c).
  *
  * Of a base that was loaded, or is being loaded, nothing is taken.  Nor is anything while the queue
  * is full, or while keys are missing; it says so.
@@ -31,6 +32,7 @@
 #include "utils/memutils.h"
 
 #include "anonymize/datarule.h"
+#include "anonymize/erasure.h"
 #include "anonymize/known.h"
 #include "anonymize/rotation.h"
 #include "anonymize/waiting.h"
@@ -55,8 +57,7 @@ typedef enum Fate
 typedef struct Row
 {
 	int64 id;
-	ApmUuid rid;
-	ApmDigest index;
+	ApmWaiting waiting;
 	ApmRecord record;
 	ApmTransaction tx; /* has the submission's time and actor */
 	ApmFields identifying;
@@ -123,15 +124,15 @@ leave_aside(const ApmDigest *index)
 
 /* Opens a row; one that does not open fails. */
 static void
-open_row(Batch *batch, Row *row, ApmSlice sealed)
+open_row(Batch *batch, Row *row)
 {
 	ApmFields fields;
 
 	row->fate = FATE_MARK;
 	row->reason = APM_WAIT_FAILED;
-	if (!apm_waiting_open(&row->rid, &row->index, sealed, &row->record, &row->tx))
+	if (!apm_waiting_open(&row->waiting, &row->record, &row->tx))
 		return;
-	row->known = apm_known_enter(batch->patients, &row->index);
+	row->known = apm_known_enter(batch->patients, &row->waiting.index);
 	if (apm_fields_of(row->record.value, &fields))
 		apm_declared_pick(&batch->declared, &fields, APM_CLASS_IDENTIFYING, true, &row->identifying);
 }
@@ -142,14 +143,14 @@ claim(Batch *batch, int64 *oldest)
 {
 	/* the limits are constants: with a parameter the planner guesses, and may sort the whole table */
 	static ApmStatement many = {
-		"SELECT id, rid, index_key, sealed FROM ONLY apm.waiting WHERE reason = 'new' AND index_key <> ALL ($1)"
+		"SELECT id, rid, index_key, generation, sealed FROM ONLY apm.waiting WHERE reason = 'new' AND index_key <> ALL ($1)"
 		" ORDER BY id LIMIT " CppAsString2(BATCH_ROWS),
 		1,
 		{BYTEAARRAYOID},
 		NULL,
 	};
 	static ApmStatement one = {
-		"SELECT id, rid, index_key, sealed FROM ONLY apm.waiting WHERE reason = 'new' AND index_key <> ALL ($1)"
+		"SELECT id, rid, index_key, generation, sealed FROM ONLY apm.waiting WHERE reason = 'new' AND index_key <> ALL ($1)"
 		" ORDER BY id LIMIT 1",
 		1,
 		{BYTEAARRAYOID},
@@ -165,14 +166,14 @@ claim(Batch *batch, int64 *oldest)
 	while (batch->n < found && bytes < BATCH_BYTES)
 	{
 		Row *row = &batch->rows[batch->n];
-		ApmSlice sealed;
 
 		row->id = apm_row_int8(batch->n, 1);
-		apm_row_uuid(batch->n, 2, &row->rid);
-		apm_row_digest(batch->n, 3, &row->index);
-		sealed = apm_row_bytea(batch->n, 4);
-		bytes += sealed.len;
-		open_row(batch, row, sealed);
+		apm_row_uuid(batch->n, 2, &row->waiting.rid);
+		apm_row_digest(batch->n, 3, &row->waiting.index);
+		row->waiting.generation = (uint32) apm_row_int4(batch->n, 4);
+		row->waiting.sealed = apm_row_bytea(batch->n, 5);
+		bytes += row->waiting.sealed.len;
+		open_row(batch, row);
 		batch->n++;
 	}
 	batch->more = batch->n < found || found == BATCH_ROWS || singly > 0;
@@ -208,10 +209,10 @@ decide_all(Batch *batch)
 		decide(row);
 		if (row->fate == FATE_SEND || row->known->locked || row->known->busy)
 			continue;
-		row->known->locked = apm_patient_try_lock(&row->index);
+		row->known->locked = apm_patient_try_lock(&row->waiting.index, false);
 		row->known->busy = !row->known->locked;
 		if (row->known->busy)
-			leave_aside(&row->index);
+			leave_aside(&row->waiting.index);
 		else
 			again[n++] = row->known;
 	}
@@ -256,7 +257,7 @@ hold_all(Batch *batch)
 		if (!prospects[i].busy)
 			continue;
 		if (!rows[i]->known->busy)
-			leave_aside(&rows[i]->index);
+			leave_aside(&rows[i]->waiting.index);
 		rows[i]->known->busy = true;
 		rows[i]->fate = FATE_LEAVE;
 	}
@@ -292,7 +293,7 @@ write_sent(const Batch *batch)
 	for (int i = 0; i < batch->n; i++)
 	{
 		if (batch->rows[i].fate == FATE_SEND)
-			rids[n++] = batch->rows[i].rid;
+			rids[n++] = batch->rows[i].waiting.rid;
 	}
 	if (n == 0)
 		return;
@@ -321,7 +322,7 @@ write_marked(const Batch *batch)
 
 		if (batch->rows[i].fate != FATE_MARK)
 			continue;
-		rids[n] = batch->rows[i].rid;
+		rids[n] = batch->rows[i].waiting.rid;
 		why[n++] = APM_SLICE(reason, strlen(reason));
 	}
 	if (n == 0)
@@ -352,7 +353,7 @@ write_submissions(const Batch *batch)
 	{
 		if (batch->rows[i].fate == FATE_LEAVE)
 			continue;
-		rids[n] = batch->rows[i].rid;
+		rids[n] = batch->rows[i].waiting.rid;
 		tids[n++] = batch->rows[i].tid;
 	}
 	if (n == 0)
@@ -508,22 +509,16 @@ receive_turn(void)
 	return APM_TURN_AGAIN;
 }
 
-/* Of two turns' answers the one that wants the next turn sooner. */
-static int
-sooner(int a, int b)
-{
-	return a == APM_TURN_IDLE || (b != APM_TURN_IDLE && b < a) ? b : a;
-}
-
 static int
 turn(void)
 {
-	int moving;
+	int next;
 
 	if (!apm_stage_has_keys(&keys))
 		return APM_KEYS_POLL_MS;
-	moving = apm_rewrap_turn();
-	return sooner(moving, receive_turn());
+	next = apm_erasure_turn();
+	next = apm_turn_sooner(next, apm_rewrap_turn());
+	return apm_turn_sooner(next, receive_turn());
 }
 
 void

@@ -8,6 +8,9 @@
  * refused counts for nothing: who was not registered can be registered, and the next version follows the
  * one before.  Of two sessions that register one pid, the unique index lets one win; the other waits for it and
  * then finds the patient registered.
+ *
+ * Who is being forgotten is not registered until nothing is left of him.  Whoever registers then is a new patient,
+ * with another key and another pseudonym.
  */
 #include "postgres.h"
 
@@ -238,6 +241,19 @@ take_up(ApmPatient *p, const ApmFields *identifying)
 	return true;
 }
 
+/* Makes the patient of an index, or takes him up; false if he is registered. */
+static bool
+claim_index(ApmPatient *p, const ApmPid *pid, const ApmFields *identifying)
+{
+	ApmFound found = apm_patient_find(&pid->index, p->apid);
+
+	if (found == APM_FOUND_FORGOTTEN)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("the patient is being forgotten"),
+						errhint("Whoever returns can be registered when that is done; apm_erasure_state() "
+								"tells.")));
+	return found == APM_FOUND_NOBODY ? make_patient(p, pid, identifying) : take_up(p, identifying);
+}
+
 bool
 apm_patient_register(const ApmPid *pid, const ApmFields *identifying, const ApmFields *attributes,
 					 ApmOutgoing *out, ApmPatient **made)
@@ -259,8 +275,7 @@ apm_patient_register(const ApmPid *pid, const ApmFields *identifying, const ApmF
 	profile_text(pid_text, identifying, attributes, &text);
 
 	apm_patient_lock(&pid->index);
-	if (apm_patient_find(&pid->index, p->apid) ? !take_up(p, identifying)
-											   : !make_patient(p, pid, identifying))
+	if (!claim_index(p, pid, identifying))
 		return false;
 	tid = seal_profile(p, APM_SLICE(text.data, text.len), &none, out, &sealed);
 	write_profile(p, &sealed, &tid);

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "anonymize/submissionrow.h"
+#include "anonymize/tombstone.h"
 #include "apm_errors.h"
 
 void
@@ -27,16 +28,23 @@ compare_rids(const void *a, const void *b)
 	return order != 0 ? order : left < right ? -1 : 1;
 }
 
-/* A row whose Rid has been submitted before; a client may repeat himself, as when he lost an answer. */
+/*
+ * A row whose Rid has been submitted before; a client may repeat himself, as when he lost an answer.  Of a patient
+ * who was forgotten nobody can tell whether he does.  A sensor must not learn that somebody was, and hears what he hears
+ * of any record that he repeats.
+ */
 static void
-repeat(ApmSubmittedRow *row, const ApmDigest *before)
+repeat(const ApmFlush *flush, ApmSubmittedRow *row, const ApmDigest *before)
 {
+	bool excused = apm_tombstone_is(before) && apm_acting_is_sensor(&flush->all->who);
+
 	if (row->source == APM_SOURCE_INSERT)
 	{
 		row->fate = APM_FATE_AGAIN;
 		return;
 	}
-	if (row->source == APM_SOURCE_CLIENT && !apm_equal(&row->fingerprint, before, sizeof(ApmDigest)))
+	if (row->source == APM_SOURCE_CLIENT && !excused &&
+		!apm_equal(&row->fingerprint, before, sizeof(ApmDigest)))
 		ereport(ERROR,
 				(errcode(ERRCODE_APM_RID_REUSED), errmsg("the record id was used before, with other content"),
 				 errhint("Repeat a submission with exactly the same pid and record, or draw a new id.")));
@@ -80,7 +88,7 @@ mark_submitted(const ApmFlush *flush, const ApmUuid *rids, int n)
 
 		apm_row_uuid(i, 1, &rid);
 		apm_row_digest(i, 2, &before);
-		repeat(row_of(flush, &rid), &before);
+		repeat(flush, row_of(flush, &rid), &before);
 	}
 }
 
@@ -118,7 +126,7 @@ apm_rids_find(ApmFlush *flush)
 		const ApmSubmittedRow *first = row_of(flush, &row->record.rid);
 
 		if (row != first)
-			repeat(row, &first->fingerprint);
+			repeat(flush, row, &first->fingerprint);
 		else if (!row->drawn)
 			given[n++] = row->record.rid;
 	}

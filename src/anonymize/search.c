@@ -29,6 +29,7 @@
 #include "anonymize/recordset.h"
 #include "anonymize/search.h"
 #include "anonymize/token.h"
+#include "anonymize/tombstone.h"
 #include "anonymize/unicode.h"
 #include "apm_errors.h"
 #include "apm_loghook.h"
@@ -84,25 +85,55 @@ cloud_fault(const char *fault)
 				 "administrator can find out by comparing its tokens with apm.ledger_token.")));
 }
 
-/* Raises AP005 unless the ledger has each of these records with these tokens, in whatever version. */
+/*
+ * Raises AP005 unless the ledger has each of these records with these tokens, in whatever version, or has erased it:
+ * then the cloud is still to lose it.
+ */
 static void
 check_added(const ApmTokens *tokens, const ApmUuid *rids, int n)
 {
 	bool *have = palloc(sizeof(bool) * Max(n, 1));
+	bool *erased = palloc(sizeof(bool) * Max(n, 1));
 	ApmSection section;
 
 	if (n > 0)
 	{
 		apm_section_begin(&section);
 		apm_ledger_have_tokens(tokens, rids, n, have);
+		apm_tombstones_among(rids, n, erased);
 		apm_section_end(&section);
 	}
 	for (int i = 0; i < n; i++)
 	{
-		if (!have[i])
+		if (!have[i] && !erased[i])
 			cloud_fault("names a record that does not have these tokens");
 	}
+	pfree(erased);
 	pfree(have);
+}
+
+/* Leaves out the matches of patients who are forgotten; returns how many are left. */
+static int
+leave_out_forgotten(ApmMatch *matches, int n)
+{
+	ApmSlice *apids = palloc(sizeof(ApmSlice) * Max(n, 1));
+	bool *forgotten = palloc(sizeof(bool) * Max(n, 1));
+	ApmSection section;
+	int kept = 0;
+
+	for (int i = 0; i < n; i++)
+		apids[i] = matches[i].apid;
+	apm_section_begin(&section);
+	apm_patients_forgotten(apids, n, forgotten);
+	apm_section_end(&section);
+	for (int i = 0; i < n; i++)
+	{
+		if (!forgotten[i])
+			matches[kept++] = matches[i];
+	}
+	pfree(forgotten);
+	pfree(apids);
+	return kept;
 }
 
 /* A record of the ledger's list. */
@@ -114,10 +145,11 @@ typedef struct Listed
 
 /*
  * Asks the cloud for the same and raises AP005 if it hides one of n records that the ledger lists, or
- * adds one.  It may name more: what is superseded, and what came after the search's block.
+ * adds one.  It may name more: what is superseded, and what came after the search's block.  Returns how many matches are
+ * left: whom the cloud has lost because he is forgotten was so before it answered.
  */
-static void
-compare_with_cloud(const ApmTokens *tokens, const ApmMatch *matches, int n)
+static int
+compare_with_cloud(const ApmTokens *tokens, ApmMatch *matches, int n)
 {
 	HASHCTL control = {.keysize = APM_UUID_LEN, .entrysize = sizeof(Listed), .hcxt = CurrentMemoryContext};
 	HTAB *listed = hash_create("apm records listed", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
@@ -125,6 +157,7 @@ compare_with_cloud(const ApmTokens *tokens, const ApmMatch *matches, int n)
 	int answered = apm_cloud_match(tokens->bytes, tokens->count, CLOUD_MOST, &rids);
 	int others = 0;
 
+	n = leave_out_forgotten(matches, n);
 	for (int i = 0; i < n; i++)
 	{
 		Listed *entry = hash_search(listed, matches[i].place.rid.bytes, HASH_ENTER, NULL);
@@ -150,6 +183,7 @@ compare_with_cloud(const ApmTokens *tokens, const ApmMatch *matches, int n)
 	check_added(tokens, rids, others);
 	hash_destroy(listed);
 	pfree(rids);
+	return n;
 }
 
 /* Whose a match is: his place among the patients. */
@@ -230,7 +264,7 @@ apm_search_run(Jsonb *filter, uint16 purpose, ApmSlice fields, ApmSearchResult *
 		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 						errmsg("more than %d records match", APM_GATE_MATCHES),
 						errhint("Search for more attributes at once.")));
-	compare_with_cloud(&ask.tokens, answer->matches, answer->nmatches);
+	answer->nmatches = compare_with_cloud(&ask.tokens, answer->matches, answer->nmatches);
 	apm_buf_reset(&bytes);
 
 	out->tid = answer->tid;

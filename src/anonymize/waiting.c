@@ -5,7 +5,9 @@
  * A sensor must not learn whether a patient or a name exists: not from an answer, and not from
  * what else its session can see, such as locks, statistics and time.  So its backend looks no
  * patient up.  Whatever it submits is sealed for the APM alone, with the time and the actor
- * of the submission, and waits for reception (reception.c), which finds the patients.
+ * of the submission, and waits for reception (reception.c), which finds the patients.  It can wait for years, and then
+ * its patient may be forgotten.  So it is sealed as a patient's key is wrapped, under a secret that is replaced in the course of
+ * time, and not for the APM's key pair.
  *
  * What fits no patient goes on waiting.  Whoever registers or changes a patient hands what
  * waits for him to reception again.  The two must not miss each other: a record put to wait in one
@@ -30,6 +32,7 @@
 #include "apm_errors.h"
 #include "apm_guc.h"
 #include "apm_prepare.h"
+#include "core/cipher.h"
 #include "keys/keyring.h"
 #include "worker/worker.h"
 
@@ -83,9 +86,9 @@ apm_patient_lock(const ApmDigest *index)
 }
 
 bool
-apm_patient_try_lock(const ApmDigest *index)
+apm_patient_try_lock(const ApmDigest *index, bool exclusive)
 {
-	return lock_patient(index, false, false);
+	return lock_patient(index, exclusive, false);
 }
 
 /* What is sealed: everything that the transaction will need. */
@@ -118,17 +121,18 @@ apm_waiting_seal(const ApmActing *who, const ApmRecord *record, const ApmDigest 
 				 ApmWaiting *out)
 {
 	ApmBuf plain = {.secret = true};
-	ApmBuf envelope = {0};
+	ApmBuf sealed = {0};
 
 	out->rid = record->rid;
 	out->index = *index;
 	out->time_us = time_us;
+	out->generation = apm_key_wrapping_active();
 	encode(who, record, out, &plain);
-	apm_check(apm_sealer_seal(apm_key_sealer(true, false, false), APM_SLICE(plain.data, plain.len),
-							  apm_now_us(), &envelope),
+	apm_check(apm_waiting_record_seal(apm_key_wrapping(out->generation), out->generation, &out->rid,
+									  APM_SLICE(plain.data, plain.len), &sealed),
 			  "seal a record that waits");
 	apm_buf_reset(&plain);
-	out->sealed = APM_SLICE(envelope.data, envelope.len);
+	out->sealed = APM_SLICE(sealed.data, sealed.len);
 }
 
 /* The reverse. */
@@ -159,11 +163,11 @@ decode(ApmSlice in, ApmDigest *index, ApmRecord *record, ApmTransaction *tx)
 }
 
 bool
-apm_waiting_open(const ApmUuid *rid, const ApmDigest *index, ApmSlice sealed, ApmRecord *record,
-				 ApmTransaction *tx)
+apm_waiting_open(const ApmWaiting *waiting, ApmRecord *record, ApmTransaction *tx)
 {
 	ApmBuf plain = {.secret = true};
-	ApmStatus status = apm_key_open(APM_PAIR_APM, sealed, &plain);
+	ApmStatus status = apm_waiting_record_open(apm_key_wrapping(waiting->generation), waiting->generation,
+											   &waiting->rid, waiting->sealed, &plain);
 	ApmDigest sealed_index;
 	bool good;
 
@@ -171,8 +175,8 @@ apm_waiting_open(const ApmUuid *rid, const ApmDigest *index, ApmSlice sealed, Ap
 	if (status == APM_ERR_MEMORY || status == APM_ERR_CRYPTO)
 		apm_raise(status, "open a record that waits");
 	good = status == APM_OK && decode(APM_SLICE(plain.data, plain.len), &sealed_index, record, tx) &&
-		   memcmp(&record->rid, rid, sizeof(ApmUuid)) == 0 &&
-		   memcmp(&sealed_index, index, sizeof(ApmDigest)) == 0;
+		   memcmp(&record->rid, &waiting->rid, sizeof(ApmUuid)) == 0 &&
+		   memcmp(&sealed_index, &waiting->index, sizeof(ApmDigest)) == 0;
 	apm_buf_reset(&plain);
 	return good;
 }
@@ -201,18 +205,19 @@ apm_waiting_put(const ApmWaiting *const *rows, int n)
 {
 	/* numbered in the order of what is given, which is that of their arrival */
 	static ApmStatement put = {
-		"INSERT INTO apm.waiting (rid, index_key, sealed, reason, since)"
-		" SELECT u.rid, u.index_key, u.sealed, 'new', u.since"
-		" FROM unnest($1, $2, $3, $4) AS u (rid, index_key, sealed, since)",
-		4,
-		{UUIDARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID, TIMESTAMPTZARRAYOID},
+		"INSERT INTO apm.waiting (rid, index_key, generation, sealed, reason, since)"
+		" SELECT u.rid, u.index_key, u.generation, u.sealed, 'new', u.since"
+		" FROM unnest($1, $2, $3, $4, $5) AS u (rid, index_key, generation, sealed, since)",
+		5,
+		{UUIDARRAYOID, BYTEAARRAYOID, INT4ARRAYOID, BYTEAARRAYOID, TIMESTAMPTZARRAYOID},
 		NULL,
 	};
 	ApmUuid *rids = palloc(sizeof(ApmUuid) * n);
 	ApmDigest *indexes = palloc(sizeof(ApmDigest) * n);
+	int32 *generations = palloc(sizeof(int32) * n);
 	ApmSlice *sealed = palloc(sizeof(ApmSlice) * n);
 	TimestampTz *since = palloc(sizeof(TimestampTz) * n);
-	Datum args[4];
+	Datum args[5];
 
 	check_room(n);
 	apm_prepare_forbid();
@@ -220,13 +225,15 @@ apm_waiting_put(const ApmWaiting *const *rows, int n)
 	{
 		rids[i] = rows[i]->rid;
 		indexes[i] = rows[i]->index;
+		generations[i] = (int32) rows[i]->generation;
 		sealed[i] = rows[i]->sealed;
 		since[i] = apm_time_of(rows[i]->time_us);
 	}
 	args[0] = apm_uuid_array(rids, n);
 	args[1] = apm_digest_array(indexes, n);
-	args[2] = apm_bytea_array(sealed, n);
-	args[3] = apm_time_array(since, n);
+	args[2] = apm_int4_array(generations, n);
+	args[3] = apm_bytea_array(sealed, n);
+	args[4] = apm_time_array(since, n);
 	apm_run_whole(&put, args, (uint64) n);
 	apm_wake_at_commit(APM_WORKER_RECEPTION);
 }

@@ -33,12 +33,16 @@ extern const char *const apm_wait_reasons[APM_WAIT_REASONS];
 typedef struct ApmWaiting
 {
 	ApmUuid rid;
-	ApmDigest index; /* of its patient */
-	uint64 time_us;	 /* of its submission */
+	ApmDigest index;   /* of its patient */
+	uint64 time_us;	   /* of its submission */
+	uint32 generation; /* of the wrapping key that it is sealed under */
 	ApmSlice sealed;
 } ApmWaiting;
 
-/* Seals for the APM what the record's transaction will need; 54000 for a record that is too large. */
+/*
+ * Seals what the record's transaction will need, under the active wrapping key, so that it dies with that in old
+ * copies of the table, too; 54000 for a record that is too large.
+ */
 extern void apm_waiting_seal(const ApmActing *who, const ApmRecord *record, const ApmDigest *index,
 							 uint64 time_us, ApmWaiting *out);
 
@@ -50,11 +54,10 @@ extern void apm_waiting_seal(const ApmActing *who, const ApmRecord *record, cons
 extern void apm_waiting_put(const ApmWaiting *const *rows, int n);
 
 /*
- * Opens what was put: the record, in secret memory, and a transaction that has its actor and time.  False if
- * it is something else, or cannot be opened here.
+ * Opens what was put: the record, in secret memory, and a transaction that has its actor and time (time_us is not
+ * looked at).  False if it is something else, or cannot be opened here; AP002 if that wrapping key is not here.
  */
-extern bool apm_waiting_open(const ApmUuid *rid, const ApmDigest *index, ApmSlice sealed, ApmRecord *record,
-							 ApmTransaction *tx);
+extern bool apm_waiting_open(const ApmWaiting *waiting, ApmRecord *record, ApmTransaction *tx);
 
 /*
  * A patient was registered or changed: hands what waits for him to reception again, at commit.  The
@@ -65,9 +68,10 @@ extern void apm_waiting_release(const ApmDigest *index);
 /*
  * A lock on a patient's registration, until the end of the transaction: exclusive for whoever registers or
  * changes the patient; shared for reception while it puts a record of his to wait, so that neither overlooks
- * the other.  Reception does not wait for it: false if somebody has the patient under change.
+ * the other, and exclusive while it destroys what is there of a patient.  Reception does not wait for it: false
+ * if somebody has the patient under change.
  */
 extern void apm_patient_lock(const ApmDigest *index);
-extern bool apm_patient_try_lock(const ApmDigest *index);
+extern bool apm_patient_try_lock(const ApmDigest *index, bool exclusive);
 
 #endif /* APM_WAITING_H */

@@ -2,7 +2,7 @@
  * names.c
  *	  Names of the codes in the ledger, for the views.
  *
- * Kinds and built-in rules have theirs in the code.  Purposes and site rules were named by a contract
+ * Kinds and built-in rules have theirs in the code.  Purposes, reasons and site rules were named by a contract
  * transaction, and a site rule keeps its number and name when it is replaced or dropped; so
  * the contract is asked, once in a statement.
  */
@@ -20,6 +20,7 @@ PG_FUNCTION_INFO_V1(apm_rule_name_sql);
 PG_FUNCTION_INFO_V1(apm_rule_text_sql);
 PG_FUNCTION_INFO_V1(apm_kind_name_sql);
 PG_FUNCTION_INFO_V1(apm_purpose_name_sql);
+PG_FUNCTION_INFO_V1(apm_reason_name_sql);
 
 static Datum
 name_or_null(FunctionCallInfo fcinfo, const char *name)
@@ -88,4 +89,14 @@ apm_purpose_name_sql(PG_FUNCTION_ARGS)
 
 	return name_or_null(
 		fcinfo, contract != NULL ? apm_contract_purpose_name(contract, (uint16) PG_GETARG_INT16(0)) : NULL);
+}
+
+/* apm.reason_name(code smallint) returns text */
+Datum
+apm_reason_name_sql(PG_FUNCTION_ARGS)
+{
+	const ApmContractState *contract = contract_of(fcinfo);
+
+	return name_or_null(
+		fcinfo, contract != NULL ? apm_contract_reason_name(contract, (uint16) PG_GETARG_INT16(0)) : NULL);
 }

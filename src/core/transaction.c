@@ -94,6 +94,15 @@ apm_policy_code(const char *name)
 }
 
 void
+apm_void_put(ApmBuf *out, const ApmVoid *voided)
+{
+	apm_put_raw(out, voided->leaf.bytes, APM_DIGEST_LEN);
+	apm_put_u8(out, voided->kind);
+	apm_put_raw(out, voided->actor, APM_STAFF_LEN);
+	apm_put_raw(out, voided->tid.bytes, APM_UUID_LEN);
+}
+
+void
 apm_erasure_void(const ApmErasureFields *fields, uint32_t i, ApmVoid *out)
 {
 	const uint8_t *at = fields->voids.data + (size_t) i * APM_VOID_LEN;

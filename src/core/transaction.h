@@ -189,6 +189,8 @@ typedef struct ApmErasureFields
 	ApmSlice voids;	 /* count times APM_VOID_LEN bytes, leaves ascending, none twice */
 } ApmErasureFields;
 
+/* Appends a void as an erasure has it; the caller sorts them. */
+extern void apm_void_put(ApmBuf *out, const ApmVoid *voided);
 /* Void i of the erasure; i < count. */
 extern void apm_erasure_void(const ApmErasureFields *fields, uint32_t i, ApmVoid *out);
 /* Its place among the voids; false if the leaf is not one of them. */

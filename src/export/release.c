@@ -50,14 +50,23 @@ select_all(Selection *selection)
 	};
 	MemoryContext caller = CurrentMemoryContext;
 	ApmSection section;
-	uint64 rows;
+	bool *forgotten;
+	int rows;
 
 	apm_section_begin(&section);
-	rows = apm_run_latest(&get, NULL);
-	selection->n = (int) rows;
+	rows = (int) apm_run_latest(&get, NULL);
+	selection->n = 0;
 	selection->apids = MemoryContextAllocHuge(caller, sizeof(ApmSlice) * Max(rows, 1));
-	for (uint64 row = 0; row < rows; row++)
+	for (int row = 0; row < rows; row++)
 		selection->apids[row] = apm_slice_copy(caller, apm_row_text(row, 1));
+	/* the ledger has whom it is still to erase */
+	forgotten = palloc(sizeof(bool) * Max(rows, 1));
+	apm_patients_forgotten(selection->apids, rows, forgotten);
+	for (int row = 0; row < rows; row++)
+	{
+		if (!forgotten[row])
+			selection->apids[selection->n++] = selection->apids[row];
+	}
 	apm_section_end(&section);
 }
 

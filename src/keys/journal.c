@@ -45,7 +45,7 @@ typedef struct Journal
 /* What this process knows of the file. */
 static struct
 {
-	bool known;
+	uint64 serial; /* counts readings; 0: not read yet */
 	ApmDigest chain;
 	ApmFileStamp stamp;
 	MemoryContext memory;
@@ -273,7 +273,7 @@ fill_cache(const ApmDigest *chain, const char *name, const ApmFileStamp *stamp)
 	cache.apids = apids;
 	cache.chain = *chain;
 	cache.stamp = *stamp;
-	cache.known = true;
+	cache.serial++;
 }
 
 /* Brings the cache up to date. */
@@ -284,7 +284,7 @@ look(const ApmDigest *chain)
 	ApmFileStamp stamp;
 
 	(void) apm_keyfile_stamp(name, &stamp);
-	if (!cache.known || memcmp(&cache.chain, chain, sizeof(*chain)) != 0 ||
+	if (cache.serial == 0 || memcmp(&cache.chain, chain, sizeof(*chain)) != 0 ||
 		memcmp(&cache.stamp, &stamp, sizeof(stamp)) != 0)
 		fill_cache(chain, name, &stamp);
 	pfree(name);
@@ -300,6 +300,13 @@ apm_journal_has(const ApmDigest *chain, ApmSlice apid)
 		return false;
 	memcpy(key, apid.data, apid.len);
 	return hash_search(cache.apids, key, HASH_FIND, NULL) != NULL;
+}
+
+uint64
+apm_journal_serial(const ApmDigest *chain)
+{
+	look(chain);
+	return cache.serial;
 }
 
 int

@@ -36,6 +36,9 @@ extern void apm_journal_add(const ApmDigest *chain, const ApmErased *erased);
 /* Is the aPid in the journal?  The file is read again when it has changed; asking costs one stat(). */
 extern bool apm_journal_has(const ApmDigest *chain, ApmSlice apid);
 
+/* Another number than before whenever the file has changed in between; never 0. */
+extern uint64 apm_journal_serial(const ApmDigest *chain);
+
 /* All entries, palloc'd, in their order; returns how many. */
 extern int apm_journal_read(const ApmDigest *chain, ApmErased **out);
 

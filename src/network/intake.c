@@ -415,5 +415,5 @@ apm_queue_turn(void)
 
 	if (singly > 0)
 		singly = intake->n > 0 ? singly - 1 : 0;
-	return apm_sooner(next, blame_faults(intake));
+	return apm_turn_sooner(next, blame_faults(intake));
 }

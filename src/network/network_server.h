@@ -52,13 +52,4 @@ extern void apm_gate_discard(void);
 extern void apm_gate_prepare(const ApmEntry *entry, uint64 height);
 extern void apm_gate_send(void);
 
-/* The earlier of two answers of turns. */
-static inline int
-apm_sooner(int a, int b)
-{
-	if (a == APM_TURN_IDLE || b == APM_TURN_IDLE)
-		return a == APM_TURN_IDLE ? b : a;
-	return Min(a, b);
-}
-
 #endif /* APM_NETWORK_SERVER_H */

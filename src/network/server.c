@@ -38,10 +38,10 @@ turn(void)
 
 	apm_gate_take();
 	if (open)
-		next = apm_sooner(next, apm_queue_turn());
-	next = apm_sooner(next, apm_gate_turn(open));
+		next = apm_turn_sooner(next, apm_queue_turn());
+	next = apm_turn_sooner(next, apm_gate_turn(open));
 	if (open)
-		next = apm_sooner(next, apm_validator_turn());
+		next = apm_turn_sooner(next, apm_validator_turn());
 	return next;
 }
 

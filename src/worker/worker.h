@@ -25,6 +25,15 @@ extern const char *apm_worker_name(ApmWorkerKind kind);
 #define APM_TURN_AGAIN 0   /* there is more work now */
 #define APM_TURN_IDLE (-1) /* when woken, or at the net's deadline */
 
+/* The earlier of two such answers. */
+static inline int
+apm_turn_sooner(int a, int b)
+{
+	if (a == APM_TURN_IDLE || b == APM_TURN_IDLE)
+		return a == APM_TURN_IDLE ? b : a;
+	return Min(a, b);
+}
+
 typedef struct ApmWorkerDesc
 {
 	ApmWorkerKind kind;
