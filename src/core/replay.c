@@ -127,6 +127,21 @@ apm_replay_end(ApmReplay *r, const ApmStoredBlock *block, const ApmSight *sight,
 	return APM_OK;
 }
 
+/* As if the genesis block had not been tried. */
+static void
+give_up_genesis(ApmReplay *r)
+{
+	size_t at = 0;
+	const ApmDigest *leaf;
+	void *foreseen;
+
+	apm_contract_free(r->state);
+	r->state = NULL;
+	memset(&r->counts, 0, sizeof(r->counts));
+	while (apm_map_next(&r->foresight.voids, &at, &leaf, &foreseen))
+		((ApmForeseen *) foreseen)->met = false;
+}
+
 ApmStatus
 apm_replay_block(ApmReplay *r, const ApmStoredBlock *block, ApmFault *fault)
 {
@@ -143,10 +158,7 @@ apm_replay_block(ApmReplay *r, const ApmStoredBlock *block, ApmFault *fault)
 	if (status == APM_OK && fault->rule == APM_FAULT_NONE)
 		status = apm_replay_end(r, block, &sight, fault);
 	if (genesis && (status != APM_OK || fault->rule != APM_FAULT_NONE))
-	{
-		apm_contract_free(r->state);
-		r->state = NULL;
-	}
+		give_up_genesis(r);
 	apm_sight_free(&sight);
 	return status;
 }
