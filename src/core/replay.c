@@ -71,7 +71,7 @@ check_header(const ApmReplay *r, const ApmStoredBlock *block, ApmFault *fault)
 	found = apm_block_check(r->state, block->header.data, genesis ? NULL : &r->parent,
 							genesis ? NULL : &r->parent_hash, &r->frontier, NULL, &signature);
 	if (found == APM_BLOCK_UNDECIDED)
-		return APM_ERR_CRYPTO;
+		return APM_ERR_MEMORY;
 	return found == APM_BLOCK_OK ? APM_OK : apm_replay_found(fault, apm_fault_of_block(found), r->height, -1);
 }
 

@@ -150,7 +150,7 @@ check_all(const ApmReplay *r, const ApmSight *sight, ApmFault *fault)
 	ApmBlockFault found = apm_block_check_entries(&sight->header, sight->entries, sight->count);
 
 	if (found == APM_BLOCK_UNDECIDED)
-		return APM_ERR_CRYPTO;
+		return APM_ERR_MEMORY;
 	return found == APM_BLOCK_OK ? APM_OK : apm_replay_found(fault, apm_fault_of_block(found), r->height, -1);
 }
 
@@ -204,7 +204,7 @@ judge(ApmReplay *r, const ApmSight *sight, size_t i, ApmFault *fault)
 	uint16_t rule = apm_contract_evaluate(r->state, opened, r->height, time_us);
 
 	if (rule == APM_RULE_UNDECIDED)
-		return APM_ERR_CRYPTO;
+		return APM_ERR_MEMORY;
 	if (rule != sight->entries[i].rule)
 		return apm_replay_found(fault, APM_FAULT_VERDICT, r->height, (int64_t) i);
 	if (rule != APM_RULE_NONE)
