@@ -101,6 +101,12 @@ def open_note(data, key, apid):
     return open_padded(data, key, apid, b"note" + sized(apid))
 
 
+def open_waiting(data, wrapping, generation, rid):
+    """What waits for its patient, sealed for the APM under a wrapping key of a generation."""
+    key = hkdf(wrapping, rid, b"apm waiting", 32)
+    return open_padded(data, key, rid, b"waiting" + struct.pack(">I", generation) + rid)
+
+
 def profile_digest(version, sealed):
     return sha256(b"\x00apm profile" + struct.pack(">I", version) + sized(sealed))
 

@@ -2,7 +2,7 @@
 from dataclasses import dataclass, field
 
 from . import keys
-from .coding import ZEROS16, ZEROS32, Malformed, Reader, ascending, graphic, need
+from .coding import ZEROS16, ZEROS32, ZEROS64, Malformed, Reader, ascending, graphic, need
 from .digests import leaf_of, path_length, root_by_path, tid_of
 from .fields import read_values
 from .items import read_items
@@ -127,6 +127,7 @@ def _export(reader):
 def _membership(reader):
     of = {"member": reader.among(NODE, ORIGIN), "spki": reader.take(91), "replaced": reader.take(32),
           "endorsement": reader.take(64)}
+    need((of["replaced"] == ZEROS32) == (of["endorsement"] == ZEROS64), "a key or an endorsement without the other")
     keys.load(of["spki"])
     return of
 
