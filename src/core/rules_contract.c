@@ -59,7 +59,10 @@ fits_template(const ApmPublicField *fields, int nfields, const ApmHeld *template
 	return at == nfields;
 }
 
-/* Templates of the transaction's kind that were in force at some moment since then: one after the other. */
+/*
+ * Templates of the transaction's kind that were in force at some moment since then: one after the other.  What came
+ * and went at one block time was in force at no moment.
+ */
 static const ApmHeld *
 next_template(const ApmCase *c, uint64_t since_us, size_t *at)
 {
@@ -70,7 +73,7 @@ next_template(const ApmCase *c, uint64_t since_us, size_t *at)
 	{
 		const ApmHeld *held = *at < now->n ? now->v[*at] : past->v[*at - now->n];
 
-		if (held->item.kind == c->tx->kind && held->until_us > since_us)
+		if (held->item.kind == c->tx->kind && held->from_us < held->until_us && held->until_us > since_us)
 		{
 			(*at)++;
 			return held;

@@ -32,6 +32,7 @@ class Key:
 
     def sign(self, digest):
         r, s = utils.decode_dss_signature(self.private.sign(digest, keys.PREHASHED))
+        s = min(s, keys.ORDER - s)
         return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
@@ -147,7 +148,8 @@ class Maker:
         elif rule == 0:
             row = Row(place[1], signed.tid, signed.kind, rule, signed.leaf, body)
             self.live.apply(row, place, now)
-        self.live.tables.put(self.live.history.tids, signed.tid, True)
+        if rule == 0:
+            self.live.tables.put(self.live.history.tids, signed.tid, True)
         keep = rule == 0 or signed.kind == QUERY
         return Row(place[1], signed.tid, signed.kind, rule, signed.leaf, body if keep else None)
 

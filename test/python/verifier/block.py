@@ -21,7 +21,9 @@ def read_header(data):
     need(len(data) == HEADER_LENGTH, "a header of another length")
     tag, version, *rest = HEADER.unpack(data)
     need(tag == b"B" and version == 1, "another tag or version")
-    return Header(*rest)
+    header = Header(*rest)
+    need(header.height < 2 ** 63 and header.time < 2 ** 63, "a number out of its bounds")
+    return header
 
 
 def write_header(header):

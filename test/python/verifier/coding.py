@@ -98,7 +98,8 @@ def name(data, dash):
 
 
 def text(data):
-    """Valid UTF-8."""
+    """Valid UTF-8, without a NUL."""
+    need(0 not in data, "a NUL")
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:

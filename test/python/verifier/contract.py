@@ -22,27 +22,38 @@ RULE_NAMES = ("", "template", "chain", "origin", "signature", "fresh", "patient"
 FIRST_NUMBER, LAST_NUMBER = 1000, 32767
 MOST_VALUE = {it.DIFFICULTY: (0, 48), it.ACCESS: (1, 2), it.PURPOSE_NEEDED: (0, 1), it.EMERGENCY: (0, 2),
               it.EXPORT: (1, 2), it.FETCH_CAP: (0, 2 ** 31 - 1), it.QUERY_RATE: (0, 2 ** 31 - 1)}
+DEFAULTS = {it.ACCESS: 1, it.PURPOSE_NEEDED: 0, it.EMERGENCY: 1, it.FETCH_CAP: 1000, it.QUERY_RATE: 0}
 MOST_TEMPLATES, MOST_RULES, MOST_DATA_RULES, MOST_COUNTERS = 64, 32, 64, 15
 
+NEVER = -1
 MINUTE, DAY = 60 * 1000000, 24 * 3600 * 1000000
 
-Template = namedtuple("Template", "kind wanted encoding")
+Template = namedtuple("Template", "kind wanted encoding begun")
 Rule = namedtuple("Rule", "number kind tree counters encoding")
 Key = namedtuple("Key", "home spki ended")
 
 
 class Contract:
+    """
+    What was in force from one block time until another counts for a while after it.  What
+    came and went at one block time was in force at no moment.
+    """
+
     def __init__(self, tables):
         self.tables = tables
         self.policy = {}
         self.lists = {it.PURPOSE: {}, it.REASON: {}}
         self.templates, self.rules, self.data_rules = {}, {}, {}
-        self.counter = {"number": FIRST_NUMBER}
-        self.ended_templates = {}
-        self.ended_none = {}
-        self.ended_rulesets = {}
+        self.next = {"number": FIRST_NUMBER}
+        self.ended_templates, self.ended_none, self.ended_rulesets = {}, {}, {}
+        self.begun_none, self.begun_ruleset = {}, {}
         self.keys = {NODE: {}, ORIGIN: {}}
         self.in_force = {NODE: {}, ORIGIN: {}}
+
+    def policy_of(self, key):
+        """A policy's value; where no item gives one, its default."""
+        value = self.policy.get(key, DEFAULTS.get(key))
+        return self.policy_of(it.ACCESS) if value is None and key == it.EXPORT else value
 
     # Members
 
@@ -111,26 +122,37 @@ class Contract:
 
     def _template(self, item, now):
         need(item.kind in (PRIMARY, QUERY, CONSENT), "a template for another kind")
-        made = Template(item.kind, read_wanted(item.body), item.encoding)
+        made = Template(item.kind, read_wanted(item.body), item.encoding, now)
         if item.name in self.templates:
             self._end_template(item.name, now)
-        if all(t.kind != item.kind for t in self.templates.values()):
+        if not self._of_kind(item.kind) and self.begun_none.get(item.kind, NEVER) < now:
             self.tables.put(self.ended_none, item.kind, now)
         self.tables.put(self.templates, item.name, made)
         need(len(self.templates) <= MOST_TEMPLATES, "too many templates")
 
+    def _of_kind(self, kind):
+        return [template.wanted for template in self.templates.values() if template.kind == kind]
+
     def _end_template(self, name, now):
         old = self.templates[name]
-        self.tables.put(self.ended_templates, (old.kind, old.encoding), (old.wanted, now))
+        if old.begun < now:
+            self.tables.put(self.ended_templates, (old.kind, old.encoding), (old.wanted, now))
         self.tables.drop(self.templates, name)
+        if not self._of_kind(old.kind):
+            self.tables.put(self.begun_none, old.kind, now)
+
+    def _end_ruleset(self, now):
+        if self.begun_ruleset.get(0, NEVER) < now:
+            self.tables.put(self.ended_rulesets, self.ruleset(), now)
+            self.tables.put(self.begun_ruleset, 0, now)
 
     def _rule(self, item):
         need(item.kind in (1, 2, 3, 4, 6), "a rule for another kind")
         need(item.name.decode() not in RULE_NAMES, "the name of a built-in rule")
         tree, counters = parse(item.body, item.kind)
-        number = self.counter["number"]
+        number = self.next["number"]
         need(number <= LAST_NUMBER, "no more numbers")
-        self.tables.put(self.counter, "number", number + 1)
+        self.tables.put(self.next, "number", number + 1)
         self.tables.put(self.rules, item.name, Rule(number, item.kind, tree, counters, item.encoding))
         need(len(self.rules) <= MOST_RULES, "too many rules")
         asked = frozenset().union(*(r.counters for r in self.rules.values()))
@@ -140,7 +162,7 @@ class Contract:
         kind = it.DROPS.get(item.type, it.DATA_RULE)
         table = {it.TEMPLATE: self.templates, it.RULE: self.rules, it.DATA_RULE: self.data_rules}[kind]
         if kind == it.DATA_RULE:
-            self.tables.put(self.ended_rulesets, self.ruleset(), now)
+            self._end_ruleset(now)
         if item.type == it.DATA_RULE:
             self.tables.put(table, item.name, item.encoding)
             need(len(table) <= MOST_DATA_RULES, "too many data rules")
@@ -160,14 +182,14 @@ class Contract:
 
     def had_ruleset(self, digest, since):
         """Were these the data rules at any moment since then?"""
-        return digest == self.ruleset() or self.ended_rulesets.get(digest, -1) >= since
+        return digest == self.ruleset() or self.ended_rulesets.get(digest, NEVER) > since
 
     def takes_public(self, kind, public, since):
         """Are these the public fields of a template, or none where none was asked, at any moment since then?"""
-        mine = [t.wanted for t in self.templates.values() if t.kind == kind]
-        if not public and (not mine or self.ended_none.get(kind, -1) >= since):
+        mine = self._of_kind(kind)
+        if not public and (not mine or self.ended_none.get(kind, NEVER) > since):
             return True
-        mine += [wanted for (k, _), (wanted, ended) in self.ended_templates.items() if k == kind and ended >= since]
+        mine += [wanted for (k, _), (wanted, ended) in self.ended_templates.items() if k == kind and ended > since]
         return any(fits(public, wanted) for wanted in mine)
 
     def judging(self):

@@ -35,8 +35,8 @@ def read_item(reader):
     else:
         parts["name"] = name(reader.bytes(1, 63), dash=True)
     if kind in (TEMPLATE, RULE):
-        parts["kind"] = reader.u8()
-        parts["body"] = reader.bytes()
+        parts["kind"] = reader.among(1, 8)
+        parts["body"] = reader.bytes(least=1)
     if kind == DATA_RULE:
         attribute, check = text(reader.bytes(1, 1024)), text(reader.bytes(1, 4096))
         parts["body"] = attribute + check

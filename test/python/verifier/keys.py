@@ -11,6 +11,7 @@ from .digests import sha256
 
 SPKI_LENGTH = 91
 SPKI_HEAD = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200" "04")
+ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551
 PREHASHED = ec.ECDSA(utils.Prehashed(hashes.SHA256()))
 
 
@@ -30,8 +31,10 @@ def key_id(spki):
 
 
 def verifies(spki, digest, signature):
-    """Is it this key's signature, r and s of 32 bytes each, over this SHA-256 digest?"""
+    """Is it this key's signature, r and s of 32 bytes each, over this SHA-256 digest?  The larger s is refused."""
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+    if s > ORDER // 2:
+        return False
     try:
         load(spki).verify(utils.encode_dss_signature(r, s), digest, PREHASHED)
     except InvalidSignature:

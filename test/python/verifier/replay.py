@@ -200,7 +200,8 @@ class Replay:
                 check = self.apply(row, (block.height, at), block.header.time) if row.rule == 0 else None
                 if check:
                     return Finding(block.height, at, check)
-            self.tables.put(self.history.tids, row.tid, True)
+            if row.rule == 0:
+                self.tables.put(self.history.tids, row.tid, True)
         return None
 
     def apply(self, row, place, now):

@@ -42,7 +42,7 @@ class Judge:
         return 0
 
     def policy(self, key):
-        return self.contract.policy[key]
+        return self.contract.policy_of(key)
 
     def is_query(self, *scopes):
         return self.tx.kind == QUERY and self.tx.scope in scopes
@@ -112,8 +112,10 @@ class Judge:
         return tx.kind == CONSENT and tx.purpose != 0 and tx.purpose not in listed
 
     def profile(self):
-        if self.tx.kind != PATIENT or self.tx.version == 1:
+        if self.tx.kind != PATIENT:
             return False
+        if self.tx.version == 1:
+            return self.tx.before != ZEROS32
         known = self.history.patients[self.tx.apid]
         return (self.tx.version, self.tx.before) != (known.version + 1, known.profile)
 

@@ -14,7 +14,7 @@ GRANT, REVOCATION, REVIEW = 1, 2, 3
 AMENDS, FLAGGED, LATE = 1, 2, 4
 NODE, ORIGIN = 1, 2
 
-MOST_TIME = 2 ** 48 * 1000
+MOST_TIME = 2 ** 48 * 1000 - 1
 MOST_VOIDS = 1000000
 MOST_RECORD = 64 * 1024 * 1024
 MOST_TRANSACTION = MOST_RECORD + 8192
@@ -61,7 +61,6 @@ def _ids(reader, most=255):
 def _patient(reader):
     of = {"apid": _apid(reader), "version": reader.u32(), "before": reader.take(32), "profile": reader.take(32)}
     need(of["version"] >= 1, "a version that is none")
-    need(of["version"] > 1 or of["before"] == ZEROS32, "a profile before the first")
     return of
 
 
@@ -69,7 +68,7 @@ def _primary(reader):
     of = {"rid": reader.take(16), "apid": _apid(reader), "flags": reader.u8(), "amended": reader.take(16),
           "ruleset": reader.take(32), "tokens": _ids(reader, 64), "record": reader.bytes(1, MOST_RECORD)}
     need(not of["flags"] & ~(AMENDS | FLAGGED | LATE), "an unknown flag")
-    need(bool(of["flags"] & AMENDS) == (of["amended"] != ZEROS16), "an amendment of nothing")
+    need(of["flags"] & AMENDS or of["amended"] == ZEROS16, "an amended record of what amends none")
     return of
 
 
@@ -83,9 +82,9 @@ def _query(reader):
     of = {"scope": scope, "apid": apid, "purpose": reader.u16(), "reason": reader.u16(),
           "note": reader.take(32), "basis": reader.take(16), "tokens": _ids(reader), "acting": reader.take(16),
           "groups": _ids(reader)}
-    need((scope == EMERGENCY) == (of["reason"] != 0), "a reason of another scope, or none")
-    need((scope == EMERGENCY) == (of["note"] != ZEROS32), "a note of another scope, or none")
-    need((scope in (MATCH, EXPORT_SCOPE, NOTE)) == (of["basis"] != ZEROS16), "a basis of another scope, or none")
+    need(scope == EMERGENCY or of["reason"] == 0, "a reason of another scope")
+    need(scope == EMERGENCY or of["note"] == ZEROS32, "a note of another scope")
+    need(scope in (MATCH, EXPORT_SCOPE, NOTE) or of["basis"] == ZEROS16, "a basis of another scope")
     need(1 <= len(of["tokens"]) <= 16 if scope == SEARCH else not of["tokens"], "tokens of another scope, or none")
     return of
 
@@ -97,7 +96,7 @@ def _consent(reader):
     action = of["action"]
     if action == REVIEW:
         need(of["grantee"] == ZEROS16 and of["purpose"] == 0, "a review with a grantee or a purpose")
-        need(of["reviewed"] != ZEROS16 and of["finding"] in (1, 2), "a review of nothing")
+        need(of["finding"] in (1, 2), "a review that finds nothing")
     else:
         need(of["reviewed"] == ZEROS16 and of["finding"] == 0, "a finding that is no review's")
     need(action != GRANT or of["grantee"] != ZEROS16, "a grant to nobody")
@@ -120,7 +119,7 @@ def _erasure(reader):
 def _export(reader):
     of = {"study": reader.take(16), "release": reader.u32(), "parameters": reader.bytes(1, 8192),
           "rows": reader.u64(), "file": reader.take(32)}
-    need(1 <= of["release"] <= 2 ** 31 - 1, "a release out of its bounds")
+    need(1 <= of["release"] < 2 ** 31 and of["rows"] < 2 ** 63, "a number out of its bounds")
     return of
 
 
