@@ -4,7 +4,7 @@ from collections import namedtuple
 
 from .coding import ZEROS16
 from .predicate import ACTOR_EMERGENCIES, ACTOR_QUERIES, ACTOR_RECORDS, PATIENT_QUERIES, PATIENT_RECORDS
-from .transaction import (CONSENT, EMERGENCY, ERASURE, EXPORT, EXPORT_SCOPE, GRANT, PATIENT, PRIMARY, QUERY, REVIEW,
+from .transaction import (AMENDS, CONSENT, EMERGENCY, ERASURE, EXPORT, EXPORT_SCOPE, GRANT, PATIENT, PRIMARY, QUERY, REVIEW,
                           REVOCATION, SEARCH)
 
 Patient = namedtuple("Patient", "home version profile erased")
@@ -70,7 +70,7 @@ class History:
         self.tables.append(self.leaves, tx.apid, (signed.leaf, PATIENT, tx.actor, signed.tid))
 
     def _primary(self, tx, _, signed, __, now):
-        if tx.amended != ZEROS16:
+        if tx.flags & AMENDS:
             self.tables.put(self.records, tx.amended, self.records[tx.amended]._replace(superseded=True))
         self.tables.put(self.records, tx.rid, Record(tx.apid, False))
         self.tables.append(self.rids, tx.apid, tx.rid)

@@ -47,7 +47,11 @@ class _Parser:
             return code, left, right
         if code == IN:
             kind, operand = self.operand()
-            return code, operand, [self.constant(kind) for _ in range(self.reader.among(1, 32))]
+            constants = []
+            for _ in range(self.reader.among(1, 32)):
+                kind, constant = self.constant(kind)
+                constants.append(constant)
+            return code, operand, constants
         if code == ROLE:
             mask = self.reader.u16()
             need(mask and not mask & ~0x3f, "a role that is none")
@@ -58,7 +62,7 @@ class _Parser:
         found, operand = self.operand()
         need(operand[0] in (CONST_INTEGER, CONST_TEXT), "not a constant")
         need(kind in (None, found), "a constant of another type")
-        return operand
+        return found, operand
 
     def operand(self):
         """(type, operand); the type of a public field is not known before the transaction."""
