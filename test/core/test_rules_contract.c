@@ -441,6 +441,12 @@ test_template_grace(void)
 	CHECK(query_with(&w, NULL, 0, 0) == APM_RULE_NONE);
 	next_block(&w, grace);
 	CHECK(query_with(&w, NULL, 0, 0) == APM_RULE_TEMPLATE);
+
+	/* comes and goes at one block time: in force to what stands between, and at no moment */
+	CHECK(apply(&w, template("v", APM_KIND_QUERY, "cot", true)) == APM_RULE_NONE);
+	CHECK(query_with(&w, "cot", 3, 0) == APM_RULE_NONE);
+	CHECK(apply(&w, drop(APM_ITEM_DROP_TEMPLATE, "v")) == APM_RULE_NONE);
+	CHECK(query_with(&w, "cot", 3, 0) == APM_RULE_TEMPLATE);
 	world_close(&w);
 }
 
