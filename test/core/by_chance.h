@@ -14,7 +14,7 @@
 #include "predicates.h"
 #include "world.h"
 
-#define CHAINS 12
+#define CHAINS 40
 #define BLOCKS 40
 #define BATCH 12
 #define PATIENTS 4 /* at a time; who is erased comes back under another name */

@@ -63,6 +63,32 @@ enter_items(const ApmDigest *chain, const ApmContractFields *f)
 	apm_contract_free(state);
 }
 
+/* Each void is found at its place, and leaves a patient who has it to be voided. */
+static void
+enter_voids(const ApmDigest *chain, const ApmErasureFields *f)
+{
+	ApmContractState *state;
+	ApmPatientState patient;
+	uint32_t versions = 0;
+	uint32_t at;
+	ApmVoid voided;
+
+	if (apm_contract_new(chain, &state) != APM_OK)
+		abort();
+	for (uint32_t i = 0; i < f->count; i++)
+	{
+		apm_erasure_void(f, i, &voided);
+		versions += voided.kind == APM_KIND_PATIENT;
+		if (!apm_erasure_find(f, &voided.leaf, &at) || at != i ||
+			apm_contract_apply_void(state, f->apid, chain, &voided, i) != APM_OK)
+			abort();
+	}
+	if (apm_contract_patient(state, f->apid, &patient) != APM_OK || !patient.known || patient.erased ||
+		patient.version != versions)
+		abort();
+	apm_contract_free(state);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -82,6 +108,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	if (opened.wellformed && opened.tx.kind == APM_KIND_CONTRACT)
 		enter_items(&chain, &opened.tx.u.contract);
+	if (opened.wellformed && opened.tx.kind == APM_KIND_ERASURE)
+		enter_voids(&chain, &opened.tx.u.erasure);
 
 	/* no origin is registered, and a fuzzer signs nothing */
 	rule = apm_contract_evaluate(state, &opened, 0, UINT64_MAX);
