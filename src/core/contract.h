@@ -267,7 +267,7 @@ extern ApmStatus apm_open_signed(ApmSlice in, ApmOpened *out);
 extern ApmStatus apm_contract_needs(const ApmContractState *s, const ApmOpened *t, ApmNeeds *out);
 
 /*
- * The verdict, rule by rule in the order of ApmRule, site rules last.  height 0 admits membership.
+ * The verdict, rule by rule in the order of ApmRule, site rules last.  height 0 admits members.
  *
  * What a contract transaction changes holds for the transactions after it, in its own block
  * too; only a site rule begins and ends with the block after, because the counters that it asks for are

@@ -105,7 +105,8 @@ is( sql(q(SELECT string_agg(name || '=' || detail::text || '@' || coalesce(since
 is( sql(q(SELECT item, count(*), min(since), max(since), min(detail::text), string_agg(name, ' ' ORDER BY detail) FROM apm.contract
 		WHERE item IN ('purpose', 'reason') GROUP BY 1 ORDER BY 1)),
 	"purpose|7|0|0|1|treatment payment operations emergency patient-request audit research\n"
-	  . 'reason|5|0|0|1|unconscious life-threatening danger-to-others disaster other-emergency',
+	  . 'reason|10|0|0|1|unconscious life-threatening danger-to-others disaster other-emergency '
+	  . 'no-longer-needed consent-withdrawn objection unlawful legal-obligation',
 	'the lists of a new chain');
 
 mine('patients', "pool_patient('p1')", "pool_patient('p2')");
