@@ -410,23 +410,19 @@ apm_last_values_open(const uint8_t patient_key[32], const ApmKeyId *key_id, ApmS
 	return open_about(&about, patient_key, key_id, apid, sealed, out);
 }
 
-/* The key that a waiting record is sealed under, and its id. */
+/* What a record that waits is sealed under: its own key with its id, and what is said of it. */
 static ApmStatus
-waiting_key(const uint8_t wrapping[32], const ApmUuid *rid, uint8_t key[32], ApmKeyId *key_id)
+waiting_terms(const uint8_t wrapping[32], uint32_t generation, const ApmUuid *rid, uint8_t key[32],
+			  ApmKeyId *key_id, ApmBuf *about)
 {
 	static const char info[] = "apm waiting";
 	ApmStatus status =
 		apm_hkdf_sha256(wrapping, 32, rid->bytes, APM_UUID_LEN, info, sizeof(info) - 1, key, 32);
 
+	apm_put_raw(about, "waiting", 7);
+	apm_put_u32(about, generation);
+	apm_put_raw(about, rid->bytes, APM_UUID_LEN);
 	return status == APM_OK ? apm_secret_key_id(key, key_id) : status;
-}
-
-static void
-waiting_context(uint32_t generation, const ApmUuid *rid, ApmBuf *out)
-{
-	apm_put_raw(out, "waiting", 7);
-	apm_put_u32(out, generation);
-	apm_put_raw(out, rid->bytes, APM_UUID_LEN);
 }
 
 ApmStatus
@@ -436,13 +432,11 @@ apm_waiting_record_seal(const uint8_t wrapping[32], uint32_t generation, const A
 	ApmBuf about = {0};
 	uint8_t key[32];
 	ApmKeyId key_id;
-	ApmStatus status = waiting_key(wrapping, rid, key, &key_id);
+	ApmStatus status = waiting_terms(wrapping, generation, rid, key, &key_id, &about);
 
 	if (status == APM_OK)
-	{
-		waiting_context(generation, rid, &about);
 		status = seal_about(&about, key, &key_id, (ApmSlice){rid->bytes, APM_UUID_LEN}, text, out);
-	}
+	apm_buf_reset(&about);
 	apm_wipe(key, sizeof(key));
 	return status;
 }
@@ -454,13 +448,11 @@ apm_waiting_record_open(const uint8_t wrapping[32], uint32_t generation, const A
 	ApmBuf about = {0};
 	uint8_t key[32];
 	ApmKeyId key_id;
-	ApmStatus status = waiting_key(wrapping, rid, key, &key_id);
+	ApmStatus status = waiting_terms(wrapping, generation, rid, key, &key_id, &about);
 
 	if (status == APM_OK)
-	{
-		waiting_context(generation, rid, &about);
 		status = open_about(&about, key, &key_id, (ApmSlice){rid->bytes, APM_UUID_LEN}, sealed, out);
-	}
+	apm_buf_reset(&about);
 	apm_wipe(key, sizeof(key));
 	return status;
 }
