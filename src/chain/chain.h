@@ -15,6 +15,9 @@
 /* The chain of this database and the id of the key that this APM signs with now; false when apm_setup was not called. */
 extern bool apm_chain_identity(ApmDigest *chain, ApmDigest *origin);
 
+/* The id of the first key of our origin, or of our node: whom the chain knows it as.  False as above. */
+extern bool apm_chain_home(ApmMember member, ApmDigest *home);
+
 /* Is this the id of our origin, or of our node, by any of its keys? */
 extern bool apm_chain_is_ours(ApmMember member, const ApmDigest *id);
 

@@ -142,6 +142,17 @@ apm_chain_identity(ApmDigest *chain, ApmDigest *origin)
 }
 
 bool
+apm_chain_home(ApmMember member, ApmDigest *home)
+{
+	ApmChainIdentity identity;
+
+	if (!apm_chain_read(&identity))
+		return false;
+	*home = member == APM_MEMBER_NODE ? identity.node_home : identity.origin_home;
+	return true;
+}
+
+bool
 apm_chain_is_ours(ApmMember member, const ApmDigest *id)
 {
 	static ApmStatement find = {

@@ -1,7 +1,7 @@
 /*
  * identity.h
  *	  Which chain this database takes part in, and as whom.  For this room; others use
- *	  apm_chain_identity() and apm_chain_is_ours().
+ *	  apm_chain_identity(), apm_chain_home() and apm_chain_is_ours().
  */
 #ifndef APM_CHAIN_IDENTITY_H
 #define APM_CHAIN_IDENTITY_H

@@ -50,7 +50,6 @@ read_order(FunctionCallInfo fcinfo, int first, ApmOrder *order)
 	MemoryContext section_memory;
 	ApmSlice *names = NULL;
 	ApmSection section;
-	ApmDigest chain;
 	ApmDigest origin;
 	int n = 0;
 
@@ -68,7 +67,7 @@ read_order(FunctionCallInfo fcinfo, int first, ApmOrder *order)
 
 	apm_section_begin(&section);
 	section_memory = MemoryContextSwitchTo(caller);
-	if (!apm_chain_identity(&chain, &origin))
+	if (!apm_chain_home(APM_MEMBER_ORIGIN, &origin))
 		ereport(ERROR, (errcode(ERRCODE_APM_NOT_SET_UP), errmsg("there is no chain in this database"),
 						errhint("Call apm_setup().")));
 	apm_study_read(APM_SLICE_OF(PG_GETARG_TEXT_PP(0)), &origin, &order->study);
