@@ -24,7 +24,7 @@ use Test::More;
 
 my $patients = 1200;
 my $held = 500;    # whose rows somebody has locked
-my $clients = 3;
+my $clients = 2;
 my @kinds = qw(apm-wrapping apm-envelope network-server private-blockchain apm-signing node-signing);
 my $settled = 'SELECT count(*) = 0 FROM apm.rotation WHERE finished_at IS NULL';
 my $drained = q(SELECT NOT EXISTS (SELECT FROM apm.waiting WHERE reason <> 'patient') AND NOT EXISTS (SELECT FROM apm.queue)
