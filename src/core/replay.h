@@ -3,7 +3,8 @@
  *	  A whole chain verified from its blocks alone: links, work, roots, signatures, times, and every
  *	  verdict given once more by the contract as of then.
  *
- * The state is everything that the contract may ever ask for, so memory grows with the chain: some 200 bytes a record.
+ * The state is everything that the contract may ever ask for, so memory grows with the chain: 300 to 500 bytes a
+ * record.
  * Whoever has a database asks it instead (apm_verify()).
  *
  * An erasure stands behind what it voids.  A verifier therefore looks through all blocks for erasures first
