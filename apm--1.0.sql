@@ -720,11 +720,11 @@ REVOKE ALL ON FUNCTION @extschema@.apm_accept_rollback(boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.apm_accept_rollback(boolean) TO apm_admin;
 
 CREATE FUNCTION @extschema@.apm_verify(from_height bigint DEFAULT 0, to_height bigint DEFAULT NULL,
-	OUT ok boolean, OUT height bigint, OUT "position" integer, OUT fault text,
-	OUT blocks bigint, OUT transactions bigint, OUT not_rerun bigint)
+	OUT ok boolean, OUT height bigint, OUT "position" integer, OUT rule text, OUT fault text,
+	OUT blocks bigint, OUT transactions bigint, OUT not_rerun bigint, OUT erased bigint)
 	RETURNS record LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_verify';
 COMMENT ON FUNCTION @extschema@.apm_verify(bigint, bigint) IS
-	'computes the ledger again from its rows and names the first fault; not_rerun counts refused transactions that were not kept';
+	'computes the ledger again from its rows and names the first fault; not_rerun counts refused transactions that were not kept, erased those that an erasure voided';
 REVOKE ALL ON FUNCTION @extschema@.apm_verify(bigint, bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.apm_verify(bigint, bigint) TO apm_admin, apm_auditor;
 

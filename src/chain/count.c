@@ -157,7 +157,8 @@ count_windows(Window *windows, int n, uint64 height, uint64 time_us)
 		.types = {TEXTARRAYOID, BYTEAARRAYOID, INT8OID},
 	};
 	static ApmStatement records = {
-		.sql = COUNT_EACH(ROWS_WHERE("apm.ledger_record", "true") " + " ROWS_WHERE("apm.ledger_void", "l.kind = 2")),
+		.sql = COUNT_EACH(
+			ROWS_WHERE("apm.ledger_record", "true") " + " ROWS_WHERE("apm.ledger_void", "l.kind = 2")),
 		.nargs = 3,
 		.types = {TEXTARRAYOID, BYTEAARRAYOID, INT8OID},
 	};

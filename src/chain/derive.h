@@ -24,7 +24,8 @@ typedef struct ApmContents
 	int n;
 	const ApmEntry *entries;
 	const ApmOpened *opened; /* one for each entry */
-	const ApmVoid *voids;	 /* likewise what an erasure left of it, of kind 0 if it is not void; NULL: none is */
+	const ApmVoid
+		*voids; /* likewise what an erasure left of it, of kind 0 if it is not void; NULL: none is */
 } ApmContents;
 
 static inline bool
@@ -37,7 +38,8 @@ apm_is_void(const ApmContents *block, int i)
 static inline bool
 apm_is_valid(const ApmContents *block, int i, ApmKind kind)
 {
-	return block->entries[i].rule == APM_RULE_NONE && block->entries[i].kind == kind && !apm_is_void(block, i);
+	return block->entries[i].rule == APM_RULE_NONE && block->entries[i].kind == kind &&
+		   !apm_is_void(block, i);
 }
 
 /* Writes what follows from a block: members and the contract, and then everything else. */

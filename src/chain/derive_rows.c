@@ -84,9 +84,9 @@ profile_rows(const ApmContents *block, Datum *args, int32 **places)
 }
 
 #define PROFILE_ROWS ROWS("$2, $3, $4, $5, $6, $7", "position, apid, version, tid, leaf, profile")
-#define PROFILE_ARGS                                                                             \
-	.nargs = 7, .types = {INT8OID,		INT4ARRAYOID,  TEXTARRAYOID, INT4ARRAYOID, UUIDARRAYOID, \
-						  BYTEAARRAYOID, BYTEAARRAYOID}
+#define PROFILE_ARGS \
+	.nargs = 7,      \
+	.types = {INT8OID, INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, UUIDARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID}
 
 static int
 item_rows(const ApmContents *block, Datum *args, int32 **places)
@@ -423,12 +423,14 @@ static Table tables[] = {
 		{
 			.name = "apm.ledger_profile",
 			.rows = profile_rows,
-			.add = {.sql = "INSERT INTO apm.ledger_profile (apid, version, tid, height, position, leaf, profile)"
-						   " SELECT u.apid, u.version, u.tid, $1, u.position, u.leaf, u.profile" PROFILE_ROWS,
+			.add = {.sql =
+						"INSERT INTO apm.ledger_profile (apid, version, tid, height, position, leaf, profile)"
+						" SELECT u.apid, u.version, u.tid, $1, u.position, u.leaf, u.profile" PROFILE_ROWS,
 					PROFILE_ARGS},
-			.missing = {.sql = MISSING(PROFILE_ROWS, "apm.ledger_profile",
-									   "l.apid = u.apid AND l.version = u.version AND l.tid = u.tid AND l.height = $1"
-									   " AND l.position = u.position AND l.leaf = u.leaf AND l.profile = u.profile"),
+			.missing = {.sql = MISSING(
+							PROFILE_ROWS, "apm.ledger_profile",
+							"l.apid = u.apid AND l.version = u.version AND l.tid = u.tid AND l.height = $1"
+							" AND l.position = u.position AND l.leaf = u.leaf AND l.profile = u.profile"),
 						PROFILE_ARGS},
 			.total = {.sql = TOTAL("apm.ledger_profile")},
 		},

@@ -222,8 +222,9 @@ apm_guard_keep(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BY_TRUNCATE(data->tg_event))
 		apm_guard_refuse(data->tg_relation, "no_truncate", "The table cannot be truncated.");
 	if (!may_be_pruned(data))
-		apm_guard_refuse(data->tg_relation, "append_only",
-						 "Rows are added and never changed or deleted, but for bodies that an erasure voids.");
+		apm_guard_refuse(
+			data->tg_relation, "append_only",
+			"Rows are added and never changed or deleted, but for bodies that an erasure voids.");
 	return PointerGetDatum(row ? data->tg_trigtuple : NULL);
 }
 

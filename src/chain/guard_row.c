@@ -168,49 +168,34 @@ check_alone(Relation relation, const ApmHeader *header, const ApmDigest *hash)
 						 "The hash does not meet the difficulty.");
 }
 
-/* Of a block whose members and items have been written; state is that before it, or for genesis after it. */
-static bool
-has_contract(ApmContractState *state, const ApmHeader *header)
-{
-	ApmDigest contract;
-
-	if (header->height > 0)
-	{
-		apm_state_load_items(state, CurrentMemoryContext, header->height, header->height + 1);
-		apm_state_load_members(state, CurrentMemoryContext, header->height, header->height + 1);
-	}
-	apm_check(apm_contract_digest(state, &contract), "hash the contract");
-	return same(&contract, &header->contract);
-}
-
 /*
- * Against its parent, the history, the members and the contract.  Who may sign is said by the members before
- * the block, which may replace the key of its own node; genesis brings its members.
+ * Against its parent, the history, the members and the contract.  The contract is that after the block; who may
+ * sign is said by the members before it, because it may replace the key of its own node.  Genesis brings its members.
  */
 static void
 check_in_chain(Relation relation, const uint8 *encoded, const ApmHeader *header, const ApmDigest *hash,
 			   const ApmSignature *signature)
 {
 	bool genesis = header->height == 0;
-	ApmContractState *state =
-		apm_state_new(CurrentMemoryContext, &header->chain, genesis ? 1 : header->height);
+	ApmContractState *state = apm_state_new(CurrentMemoryContext, &header->chain, header->height + 1);
 	ApmFrontier earlier = {0};
 	ApmBlockFault fault;
+	ApmDigest contract;
 	ApmHeader parent;
 
+	apm_check(apm_contract_digest(state, &contract), "hash the contract");
 	if (!genesis)
 	{
+		state = apm_state_new(CurrentMemoryContext, &header->chain, header->height);
 		if (!find_header(&header->previous, &parent))
 			apm_guard_refuse(relation, apm_block_fault_name(APM_BLOCK_LINK),
 							 "The block before is not there.");
 		frontier_upto(&header->previous, &earlier);
 	}
 	fault = apm_block_check(state, encoded, genesis ? NULL : &parent, genesis ? NULL : &header->previous,
-							&earlier, NULL, signature);
+							&earlier, &contract, signature);
 	if (fault == APM_BLOCK_UNDECIDED)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not judge a block")));
-	if (fault == APM_BLOCK_OK && !has_contract(state, header))
-		fault = APM_BLOCK_CONTRACT;
 	if (fault != APM_BLOCK_OK)
 		apm_guard_refuse(relation, apm_block_fault_name(fault), "The block does not fit the chain.");
 	remember_frontier(hash, &earlier);

@@ -90,9 +90,10 @@ bool
 apm_chain_read(ApmChainIdentity *out)
 {
 	static ApmStatement get = {
-		.sql = "SELECT c.chain, c.node, c.origin, n.id, o.id FROM ONLY apm.chain AS c"
-			   " LEFT JOIN ONLY apm.member AS n ON n.home = c.node AND n.member = 1 AND n.ended_height IS NULL"
-			   " LEFT JOIN ONLY apm.member AS o ON o.home = c.origin AND o.member = 2 AND o.ended_height IS NULL",
+		.sql =
+			"SELECT c.chain, c.node, c.origin, n.id, o.id FROM ONLY apm.chain AS c"
+			" LEFT JOIN ONLY apm.member AS n ON n.home = c.node AND n.member = 1 AND n.ended_height IS NULL"
+			" LEFT JOIN ONLY apm.member AS o ON o.home = c.origin AND o.member = 2 AND o.ended_height IS NULL",
 	};
 	Oid relation = chain_table();
 	ApmChainIdentity identity;

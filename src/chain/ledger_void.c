@@ -18,19 +18,23 @@
 /* Where the actor stands in an encoded transaction: behind tag, version, kind, chain, origin and time. */
 #define ACTOR_OF(body) "pg_catalog.substring(" body ".transaction, 76, 16)"
 
-#define LIVE(kind, table)                                                                                   \
-	"SELECT " kind "::pg_catalog.int2, t.leaf, " ACTOR_OF("b") ", t.tid FROM ONLY " table " AS t LEFT JOIN ONLY apm.body AS b ON b.tid = t.tid" \
-	" WHERE t.apid = u.apid AND t.height < $2"
+#define LIVE(kind, table)                                                                             \
+	"SELECT " kind                                                                                    \
+	"::pg_catalog.int2, t.leaf, " ACTOR_OF("b") ", t.tid FROM ONLY " table                            \
+												" AS t LEFT JOIN ONLY apm.body AS b ON b.tid = t.tid" \
+												" WHERE t.apid = u.apid AND t.height < $2"
 
 uint64
 apm_void_rows(const ApmSlice *apids, int n, uint64 before)
 {
 	static ApmStatement get = {
-		.sql = "SELECT u.apid, e.leaf, e.kind, e.actor, e.tid FROM pg_catalog.unnest($1) AS u (apid)"
-			   " CROSS JOIN LATERAL (" LIVE("1", "apm.ledger_profile") " UNION ALL " LIVE("2", "apm.ledger_record")
-			   " UNION ALL SELECT v.kind, v.leaf, v.actor, v.tid FROM ONLY apm.ledger_void AS v"
-			   " WHERE v.apid = u.apid AND v.height < $2 AND v.erasure_height >= $2"
-			   ") AS e (kind, leaf, actor, tid) ORDER BY e.leaf",
+		.sql =
+			"SELECT u.apid, e.leaf, e.kind, e.actor, e.tid FROM pg_catalog.unnest($1) AS u (apid)"
+			" CROSS JOIN LATERAL (" LIVE("1", "apm.ledger_profile") " UNION ALL " LIVE(
+				"2",
+				"apm.ledger_record") " UNION ALL SELECT v.kind, v.leaf, v.actor, v.tid FROM ONLY apm.ledger_void AS v"
+									 " WHERE v.apid = u.apid AND v.height < $2 AND v.erasure_height >= $2"
+									 ") AS e (kind, leaf, actor, tid) ORDER BY e.leaf",
 		.nargs = 2,
 		.types = {TEXTARRAYOID, INT8OID},
 	};
@@ -46,9 +50,8 @@ apm_void_row(uint64 row, ApmVoid *out)
 
 	memset(out, 0, sizeof(*out));
 	if (actor.len != APM_STAFF_LEN)
-		ereport(ERROR,
-				(errcode(ERRCODE_APM_TAMPERED), errmsg("the ledger lacks a transaction of a patient"),
-				 errhint("Run apm_verify().")));
+		ereport(ERROR, (errcode(ERRCODE_APM_TAMPERED), errmsg("the ledger lacks a transaction of a patient"),
+						errhint("Run apm_verify().")));
 	apm_row_digest(row, 2, &out->leaf);
 	out->kind = (uint8) apm_row_int2(row, 3);
 	memcpy(out->actor, actor.data, APM_STAFF_LEN);
@@ -72,10 +75,11 @@ int
 apm_ledger_erased(ApmSlice after, int limit, ApmSlice **apids, ApmUuid **tids)
 {
 	static ApmStatement get = {
-		.sql = "SELECT p.apid, v.erasure FROM ONLY apm.chain AS c"
-			   " JOIN ONLY apm.ledger_patient AS p ON p.origin = c.origin"
-			   " CROSS JOIN LATERAL (SELECT l.erasure FROM ONLY apm.ledger_void AS l WHERE l.apid = p.apid LIMIT 1) AS v"
-			   " WHERE p.erased_height IS NOT NULL AND p.apid > $1 ORDER BY p.apid LIMIT $2",
+		.sql =
+			"SELECT p.apid, v.erasure FROM ONLY apm.chain AS c"
+			" JOIN ONLY apm.ledger_patient AS p ON p.origin = c.origin"
+			" CROSS JOIN LATERAL (SELECT l.erasure FROM ONLY apm.ledger_void AS l WHERE l.apid = p.apid LIMIT 1) AS v"
+			" WHERE p.erased_height IS NOT NULL AND p.apid > $1 ORDER BY p.apid LIMIT $2",
 		.nargs = 2,
 		.types = {TEXTOID, INT4OID},
 	};

@@ -57,13 +57,14 @@ require_given_up(const ApmDigest *chain, const ApmTip *tip, bool give_up, String
 	if (!apm_signing_ahead(chain, tip, &height))
 		return;
 	if (!give_up)
-		ereport(ERROR, (errcode(ERRCODE_APM_ROLLED_BACK),
-						errmsg("this node has signed blocks that this ledger does not have"),
-						errdetail("The ledger ends with height %llu; the sign-state names height %llu.",
-								  (unsigned long long) tip->header.height, (unsigned long long) height),
-						errhint("Bring back the ledger that has them.  If it is lost, "
-								"apm_accept_rollback(give_up => true) goes on without them: other blocks get their "
-								"heights, and whoever kept a digest of them will see it.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_APM_ROLLED_BACK),
+				 errmsg("this node has signed blocks that this ledger does not have"),
+				 errdetail("The ledger ends with height %llu; the sign-state names height %llu.",
+						   (unsigned long long) tip->header.height, (unsigned long long) height),
+				 errhint("Bring back the ledger that has them.  If it is lost, "
+						 "apm_accept_rollback(give_up => true) goes on without them: other blocks get their "
+						 "heights, and whoever kept a digest of them will see it.")));
 	appendStringInfo(said, ", gave up what was signed up to height %llu", (unsigned long long) height);
 }
 

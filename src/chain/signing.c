@@ -213,9 +213,9 @@ require_unchanged(const ApmHeader *header)
 static void
 sign_and_append(ApmNewBlock *block)
 {
-	apm_check(
-		apm_block_sign(apm_key_signer_of(APM_SIGN_NODE, &block->header.node), &block->hash, &block->signature),
-		"sign a block");
+	apm_check(apm_block_sign(apm_key_signer_of(APM_SIGN_NODE, &block->header.node), &block->hash,
+							 &block->signature),
+			  "sign a block");
 	apm_ledger_append(block);
 	apm_final_put(block);
 	apm_pool_remove(block->entries, block->n);

@@ -54,8 +54,9 @@ void
 apm_state_load_members(ApmContractState *state, MemoryContext context, uint64 from, uint64 before)
 {
 	static ApmStatement get = {
-		.sql = "SELECT m.member, m.spki, m.home, m.ended_height IS NOT NULL AND m.ended_height < $2, m.ended_time"
-			   " FROM ONLY apm.member AS m WHERE m.height < $2 AND (m.height >= $1 OR m.ended_height >= $1)",
+		.sql =
+			"SELECT m.member, m.spki, m.home, m.ended_height IS NOT NULL AND m.ended_height < $2, m.ended_time"
+			" FROM ONLY apm.member AS m WHERE m.height < $2 AND (m.height >= $1 OR m.ended_height >= $1)",
 		.nargs = 2,
 		.types = {INT8OID, INT8OID},
 	};

@@ -40,23 +40,31 @@ typedef struct StoredBlock
 {
 	int64 height;
 	ApmDigest hash;
+	bool readable; /* header and signature have their lengths */
 	uint8 header[APM_HEADER_LEN];
 	ApmSignature signature;
 } StoredBlock;
 
 bool
-apm_walk_fault(ApmWalk *walk, int64 height, int32 position, const char *format, ...)
+apm_walk_fault_detail(ApmWalk *walk, ApmFaultRule rule, int64 height, int32 position, const char *format, ...)
 {
 	ApmVerification *result = walk->result;
 	va_list args;
 
 	result->ok = false;
+	result->rule = rule;
 	result->height = height;
 	result->position = position;
 	va_start(args, format);
 	vsnprintf(result->fault, sizeof(result->fault), format, args);
 	va_end(args);
 	return false;
+}
+
+bool
+apm_walk_fault(ApmWalk *walk, ApmFaultRule rule, int64 height, int32 position)
+{
+	return apm_walk_fault_detail(walk, rule, height, position, "%s", apm_fault_text(rule));
 }
 
 static bool
@@ -71,73 +79,73 @@ same_bytes(ApmSlice stored, const uint8 *data, size_t len)
 	return stored.len == len && memcmp(stored.data, data, len) == 0;
 }
 
-/*
- * Against the block before and the members; genesis itself against what its own transactions
- * say.
- */
+/* height, format, hash: what can be said of a stored block alone. */
 static bool
-verify_header(ApmWalk *walk, const StoredBlock *block, ApmHeader *header)
+verify_stored(ApmWalk *walk, const StoredBlock *block, ApmHeader *header)
 {
-	bool genesis = block->height == 0;
-	ApmBlockFault fault;
 	ApmDigest hash;
 
-	if (apm_header_decode(APM_SLICE(block->header, APM_HEADER_LEN), header) != APM_OK)
-		return apm_walk_fault(walk, block->height, -1, "block: its header cannot be read");
+	if (block->height != walk->at)
+		return apm_walk_fault(walk, APM_FAULT_HEIGHT, Min(block->height, walk->at), -1);
+	if (!block->readable || apm_header_decode(APM_SLICE(block->header, APM_HEADER_LEN), header) != APM_OK)
+		return apm_walk_fault(walk, APM_FAULT_FORMAT, walk->at, -1);
 	apm_check(apm_header_hash(block->header, &hash), "hash a block");
-	if (!same(&hash, &block->hash))
-		return apm_walk_fault(walk, block->height, -1, "block: rule \"hash\" is broken");
-	if (genesis)
-	{
-		if (!same(&header->chain, &walk->identity.chain))
-			return apm_walk_fault(walk, 0, -1, "block: rule \"chain\" is broken");
-		if (!apm_verify_entries(walk, header, &hash) || !apm_verify_members(walk))
-			return false;
-	}
-	fault = apm_block_check(walk->state, block->header, genesis ? NULL : &walk->parent,
-							genesis ? NULL : &walk->parent_hash, &walk->frontier, NULL, &block->signature);
+	return same(&hash, &block->hash) || apm_walk_fault(walk, APM_FAULT_HASH, walk->at, -1);
+}
+
+/* Against the block before and the members; genesis against what its own transactions said. */
+static bool
+verify_header(ApmWalk *walk, const StoredBlock *block)
+{
+	bool genesis = walk->at == 0;
+	ApmBlockFault fault =
+		apm_block_check(walk->state, block->header, genesis ? NULL : &walk->parent,
+						genesis ? NULL : &walk->parent_hash, &walk->frontier, NULL, &block->signature);
+
 	if (fault == APM_BLOCK_UNDECIDED)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not verify a block")));
-	if (fault != APM_BLOCK_OK)
-		return apm_walk_fault(walk, block->height, -1, "block: rule \"%s\" is broken",
-							  apm_block_fault_name(fault));
-	return true;
+	return fault == APM_BLOCK_OK || apm_walk_fault(walk, apm_fault_of_block(fault), walk->at, -1);
 }
 
-/*
- * The transactions of a block that is looked into, and of any block what it changes in the contract:
- * the header has the digest of the contract after it.
- */
+/* The header has the digest of the contract after its block. */
 static bool
-verify_contents(ApmWalk *walk, const StoredBlock *block, const ApmHeader *header)
+verify_contract(ApmWalk *walk, const ApmHeader *header)
 {
-	bool good = true;
-
-	if (block->height > 0 && block->height >= walk->from)
-		good = apm_verify_entries(walk, header, &block->hash);
-	else if (block->height > 0)
-		good = apm_verify_pass_contract(walk, header);
-	if (good && !same(&header->contract, &walk->contract))
-		return apm_walk_fault(walk, block->height, -1, "block: rule \"%s\" is broken",
-							  apm_block_fault_name(APM_BLOCK_CONTRACT));
-	return good;
+	return same(&header->contract, &walk->contract) || apm_walk_fault(walk, APM_FAULT_CONTRACT, walk->at, -1);
 }
 
-/* The next block of the walk. */
+/* A block that is looked into.  The ledger itself comes first, then what is kept beside it. */
 static bool
-verify_block(ApmWalk *walk, const StoredBlock *block, int64 expected)
+verify_inside(ApmWalk *walk, const StoredBlock *block, const ApmHeader *header)
+{
+	bool genesis = walk->at == 0;
+	ApmEntries e = {.context = CurrentMemoryContext, .height = (uint64) walk->at, .time_us = header->time_us};
+
+	if (genesis)
+		apm_verify_begin_contract(walk, &header->chain);
+	return apm_verify_read(walk, header, &block->hash, &e) && apm_verify_judge(walk, &e) &&
+		   (!genesis || verify_header(walk, block)) && verify_contract(walk, header) &&
+		   (!genesis || apm_verify_genesis(walk, header)) && apm_verify_derived(walk, &e);
+}
+
+/* The next block of the walk.  SPI's own memory holds it, and goes when it is done. */
+static bool
+verify_block(ApmWalk *walk, const StoredBlock *block)
 {
 	ApmHeader header;
+	bool good;
 
 	CHECK_FOR_INTERRUPTS();
-	walk->at = expected;
-	if (block->height > expected)
-		return apm_walk_fault(walk, expected, -1, "block: there is none of this height");
-	if (block->height < expected)
-		return apm_walk_fault(walk, block->height, -1, "block: there are two of this height");
-	if (!verify_header(walk, block, &header) || !verify_contents(walk, block, &header))
+	SPI_connect();
+	good = verify_stored(walk, block, &header) && (walk->at == 0 || verify_header(walk, block));
+	if (good && (walk->at == 0 || walk->at >= walk->from))
+		good = verify_inside(walk, block, &header);
+	else if (good)
+		good = apm_verify_pass_contract(walk, &header) && verify_contract(walk, &header);
+	SPI_finish();
+	if (!good)
 		return false;
-	if (expected >= walk->from)
+	if (walk->at >= walk->from)
 	{
 		walk->result->blocks++;
 		walk->result->transactions += header.count;
@@ -145,6 +153,7 @@ verify_block(ApmWalk *walk, const StoredBlock *block, int64 expected)
 	walk->parent = header;
 	walk->parent_hash = block->hash;
 	apm_history_append(&walk->frontier, &block->hash);
+	walk->at++;
 	return true;
 }
 
@@ -168,10 +177,11 @@ read_blocks(int64 from, int64 to, StoredBlock *out)
 		ApmSlice header = apm_row_bytea(row, 3);
 		ApmSlice signature = apm_row_bytea(row, 4);
 
-		if (header.len != APM_HEADER_LEN || signature.len != APM_SIGNATURE_LEN)
-			ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored block has the wrong length")));
 		out[row].height = apm_row_int8(row, 1);
 		apm_row_digest(row, 2, &out[row].hash);
+		out[row].readable = header.len == APM_HEADER_LEN && signature.len == APM_SIGNATURE_LEN;
+		if (!out[row].readable)
+			continue;
 		memcpy(out[row].header, header.data, APM_HEADER_LEN);
 		memcpy(out[row].signature.bytes, signature.data, APM_SIGNATURE_LEN);
 	}
@@ -183,19 +193,17 @@ static bool
 verify_blocks(ApmWalk *walk)
 {
 	StoredBlock *blocks = palloc_array(StoredBlock, HEADERS_AT_ONCE);
-	int64 expected = 0;
 
-	while (expected <= walk->to)
+	while (walk->at <= walk->to)
 	{
-		int n = read_blocks(expected, walk->to, blocks);
+		int n = read_blocks(walk->at, walk->to, blocks);
 
 		if (n == 0)
-			return apm_walk_fault(walk, expected, -1, "block: there is none of this height");
+			return apm_walk_fault(walk, APM_FAULT_HEIGHT, walk->at, -1);
 		for (int i = 0; i < n; i++)
 		{
-			if (!verify_block(walk, &blocks[i], expected))
+			if (!verify_block(walk, &blocks[i]))
 				return false;
-			expected++;
 		}
 	}
 	return true;
@@ -214,37 +222,30 @@ one_number(ApmStatement *statement, int64 argument)
 	return answer;
 }
 
-/* The last block is the tip, and no other has its height or a greater one. */
+/* No other block has the height of the last one, of which a second was not read, and it is the tip. */
 static bool
 verify_tip(ApmWalk *walk)
 {
-	static ApmStatement beyond = {
-		.sql = "SELECT pg_catalog.min(b.height) FROM ONLY apm.block AS b WHERE b.height > $1",
-		.nargs = 1,
-		.types = {INT8OID},
-	};
 	static ApmStatement below = {
 		.sql = "SELECT b.height FROM ONLY apm.block AS b WHERE b.height <= $1"
 			   " GROUP BY b.height HAVING pg_catalog.count(*) > 1 ORDER BY b.height LIMIT 1",
 		.nargs = 1,
 		.types = {INT8OID},
 	};
-	int64 tip = walk->tip_height;
-	int64 found = one_number(&beyond, tip);
+	int64 found = one_number(&below, walk->last);
 	ApmBuf frontier = {0};
 
 	if (found >= 0)
-		return apm_walk_fault(walk, found, -1, "block: it stands beyond the tip");
-	found = one_number(&below, tip);
-	if (found >= 0)
-		return apm_walk_fault(walk, found, -1, "block: there are two of this height");
-	if (!same_bytes(walk->tip_hash, walk->parent_hash.bytes, APM_DIGEST_LEN))
-		return apm_walk_fault(walk, tip, -1, "apm.tip: the hash is not that of the last block");
+		return apm_walk_fault(walk, APM_FAULT_HEIGHT, found, -1);
+	if (walk->tip_height != walk->last ||
+		!same_bytes(walk->tip_hash, walk->parent_hash.bytes, APM_DIGEST_LEN))
+		return apm_walk_fault_detail(walk, APM_FAULT_TIP, walk->tip_height, -1,
+									 "apm.tip: it is not the last block");
 	apm_frontier_encode(&walk->frontier, &frontier);
 	apm_check(apm_buf_status(&frontier), "encode the tip of the chain");
-	if (!same_bytes(walk->tip_frontier, frontier.data, frontier.len))
-		return apm_walk_fault(walk, tip, -1, "apm.tip: the frontier is not that of the blocks");
-	return true;
+	return same_bytes(walk->tip_frontier, frontier.data, frontier.len) ||
+		   apm_walk_fault_detail(walk, APM_FAULT_TIP, walk->tip_height, -1,
+								 "apm.tip: the frontier is not that of the blocks");
 }
 
 /* Reads what the walk is held against.  False after a fault. */
@@ -257,43 +258,46 @@ begin_walk(ApmWalk *walk)
 		.nargs = 1,
 		.types = {INT8OID},
 	};
+	static ApmStatement voids = {.sql = "SELECT FROM ONLY apm.ledger_void AS v LIMIT 1"};
 
+	walk->last = one_number(&highest, 0);
 	if (!apm_chain_read(&walk->identity))
 	{
-		if (one_number(&highest, 0) >= 0)
-			return apm_walk_fault(walk, -1, -1, "apm.chain: the row is missing");
+		if (walk->last >= 0)
+			return apm_walk_fault_detail(walk, APM_FAULT_DERIVED, -1, -1, "apm.chain: the row is missing");
 		ereport(ERROR, (errcode(ERRCODE_APM_NOT_SET_UP), errmsg("this database takes part in no chain"),
 						errhint("Call apm_setup().")));
 	}
 	if (apm_run(&tip, NULL) == 0)
-		return apm_walk_fault(walk, -1, -1, "apm.tip: the row is missing");
+		return apm_walk_fault_detail(walk, APM_FAULT_TIP, -1, -1, "apm.tip: the row is missing");
 	walk->tip_height = apm_row_int8(0, 1);
 	walk->tip_hash = apm_slice_copy(walk->context, apm_row_bytea(0, 2));
 	walk->tip_frontier = apm_slice_copy(walk->context, apm_row_bytea(0, 3));
+	walk->has_voids = apm_run(&voids, NULL) > 0;
 	if (walk->to < 0)
-		walk->to = Max(walk->tip_height, walk->from);
+		walk->to = Max(walk->last, walk->from);
 	return true;
 }
 
+/* A chain that has no end yet has no block 0 either. */
 static void
 verify(ApmWalk *walk)
 {
 	int64 wanted;
-	bool to_tip;
+	bool to_end;
 
 	if (!begin_walk(walk))
 		return;
 	wanted = walk->to;
-	walk->to = Min(walk->to, walk->tip_height);
-	to_tip = walk->to == walk->tip_height;
-	apm_verify_begin_contract(walk);
-	apm_verify_begin_profiles(walk);
-	if (!verify_blocks(walk) || (to_tip && !verify_tip(walk)))
+	walk->to = Max(Min(walk->to, walk->last), 0);
+	to_end = walk->to >= walk->last;
+	if (!verify_blocks(walk) || (to_end && !verify_tip(walk)))
 		return;
-	if (to_tip && walk->from == 0 && !apm_verify_totals(walk))
+	if (to_end && walk->from == 0 && !apm_verify_totals(walk))
 		return;
-	if (wanted > walk->tip_height)
-		(void) apm_walk_fault(walk, walk->tip_height + 1, -1, "the chain ends before this block");
+	if (wanted > walk->last)
+		(void) apm_walk_fault_detail(walk, APM_FAULT_HEIGHT, walk->last + 1, -1,
+									 "the chain ends before this block");
 }
 
 /* Is this error what a damaged ledger, or damaged storage, raises? */
@@ -329,9 +333,9 @@ verify_or_damaged(ApmWalk *walk)
 		return;
 	if (!is_damage(error->sqlerrcode))
 		ReThrowError(error);
-	(void) apm_walk_fault(walk, walk->at, -1,
-						  "block: a row of it or of what follows from it cannot be read (SQLSTATE %s)",
-						  unpack_sql_state(error->sqlerrcode));
+	(void) apm_walk_fault_detail(walk, APM_FAULT_ROW, walk->at, -1,
+								 "a row of the block or of what follows from it cannot be read (SQLSTATE %s)",
+								 unpack_sql_state(error->sqlerrcode));
 }
 
 void
@@ -368,8 +372,8 @@ apm_verify(PG_FUNCTION_ARGS)
 	ApmVerification found;
 	ApmPrivileged saved;
 	TupleDesc desc;
-	Datum values[7];
-	bool nulls[7] = {false};
+	Datum values[9];
+	bool nulls[9] = {false};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "apm_verify returns a row");
@@ -384,12 +388,15 @@ apm_verify(PG_FUNCTION_ARGS)
 	nulls[1] = found.height < 0;
 	nulls[2] = found.position < 0;
 	nulls[3] = found.ok;
+	nulls[4] = found.ok;
 	values[0] = BoolGetDatum(found.ok);
 	values[1] = Int64GetDatum(found.height);
 	values[2] = Int32GetDatum(found.position);
-	values[3] = CStringGetTextDatum(found.fault);
-	values[4] = Int64GetDatum(found.blocks);
-	values[5] = Int64GetDatum(found.transactions);
-	values[6] = Int64GetDatum(found.not_rerun);
+	values[3] = CStringGetTextDatum(apm_fault_name(found.rule));
+	values[4] = CStringGetTextDatum(found.fault);
+	values[5] = Int64GetDatum(found.blocks);
+	values[6] = Int64GetDatum(found.transactions);
+	values[7] = Int64GetDatum(found.not_rerun);
+	values[8] = Int64GetDatum(found.erased);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

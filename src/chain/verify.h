@@ -12,6 +12,7 @@
 #include "chain/derive.h"
 #include "chain/identity.h"
 #include "chain/ledger.h"
+#include "core/fault.h"
 
 #define APM_FAULT_LEN 160
 
@@ -19,16 +20,18 @@
 typedef struct ApmVerification
 {
 	bool ok;
-	int64 height;	/* of the first fault; -1: of no block */
-	int32 position; /* within the block; -1: of the block */
+	ApmFaultRule rule; /* of the first fault */
+	int64 height;	   /* -1: of no block */
+	int32 position;	   /* within the block; -1: of the block */
 	char fault[APM_FAULT_LEN];
 	int64 blocks; /* verified with their transactions */
 	int64 transactions;
 	int64 not_rerun; /* refused ones whose transaction was not kept */
+	int64 erased;	 /* voided ones whose transaction is gone */
 } ApmVerification;
 
 /*
- * Verifies the ledger up to height to (-1: the tip), the transactions from height from on.
+ * Verifies the ledger up to height to (-1: its end), the transactions from height from on.
  * Raises if no chain was set up.  Expects SPI and apm_privileged; writes nothing.
  */
 extern void apm_verify_ledger(int64 from, int64 to, ApmVerification *out);
@@ -43,62 +46,97 @@ typedef struct ApmWalk
 	int64 tip_height; /* apm.tip, as it is stored */
 	ApmSlice tip_hash;
 	ApmSlice tip_frontier;
+	int64 last; /* height of the last block that is stored; -1: there is none */
 	int64 from;
 	int64 to;
 	int64 at;				 /* the height in hand */
-	ApmContractState *state; /* as of before the block in hand */
+	ApmContractState *state; /* as of before the block in hand; NULL before genesis */
 	ApmDigest contract;		 /* digest of the state's contract */
-	int64 *changes;			 /* heights before from at which the contract changed, ascending */
+	int64 *changes;			 /* heights before from at which the contract or its members changed, ascending */
 	int nchanges;
 	int passed;			  /* of them */
 	ApmFrontier frontier; /* of the blocks passed */
 	ApmHeader parent;
 	ApmDigest parent_hash;
-	HTAB *profiles; /* of patients whose profile changed ever: their version at this place */
-	int64 leaves;
+	bool has_voids;					/* is there any row in ledger_void? */
+	HTAB *erasures;					/* erasures that were looked at, by Tid (verify_void.c) */
+	MemoryContext erasures_context; /* they live here */
+	int64 leaves;					/* what must be there, as the walk has counted it */
 	int64 bodies;
-	int64 registrations;
+	int64 patients;
 	int64 profile_versions;
+	int64 erased_patients;
 	int64 records;
 	int64 amendments;
+	int64 members;
+	int64 replaced_members;
 	int64 derived[APM_DERIVED_TABLES]; /* rows of the other derived tables */
 	ApmVerification *result;
 } ApmWalk;
 
-/* Notes the first fault and returns false. */
-extern bool apm_walk_fault(ApmWalk *walk, int64 height, int32 position, const char *format, ...)
-	pg_attribute_printf(4, 5);
+/* Notes the first fault, with the sentence that the rule has, and returns false. */
+extern bool apm_walk_fault(ApmWalk *walk, ApmFaultRule rule, int64 height, int32 position);
+/* The same with a sentence of its own. */
+extern bool apm_walk_fault_detail(ApmWalk *walk, ApmFaultRule rule, int64 height, int32 position,
+								  const char *format, ...) pg_attribute_printf(5, 6);
 
-/* One block's leaves and bodies.  False after a fault. */
-extern bool apm_verify_entries(ApmWalk *walk, const ApmHeader *header, const ApmDigest *hash);
+/* An erasure as the ledger has it. */
+typedef struct ApmWalkErasure
+{
+	ApmUuid tid; /* hash key */
+	bool found;	 /* a valid erasure of this Tid stands in the ledger, with its body */
+	int64 height;
+	int32 position;
+	ApmErasureFields fields;
+	ApmDigest home; /* of the origin that signed it */
+} ApmWalkErasure;
 
 /* A block's entries with what the ledger keeps of their transactions. */
 typedef struct ApmEntries
 {
+	MemoryContext context; /* everything here lives in it: SPI's own */
 	uint64 height;
 	uint64 time_us;
 	int n;
 	ApmEntry *entries;
 	ApmOpened *opened;
-	bool *kept; /* is opened filled in? */
+	bool *kept;						 /* is opened filled in? */
+	ApmVoid *voids;					 /* kind 0: not void */
+	const ApmWalkErasure **erasures; /* that voided it */
+	struct ApmVoidRow *void_rows;	 /* of ledger_void */
 } ApmEntries;
 
-/* Makes walk->state, empty. */
-extern void apm_verify_begin_contract(ApmWalk *walk);
-/* Enters what a block before walk->from changed in the contract. */
+/* Reads one block's leaves and bodies and holds them against each other and the header.  False after a fault. */
+extern bool apm_verify_read(ApmWalk *walk, const ApmHeader *header, const ApmDigest *hash, ApmEntries *e);
+/* The contract's verdicts once more; walk->state is that after the block then.  False after a fault. */
+extern bool apm_verify_judge(ApmWalk *walk, const ApmEntries *e);
+
+/* Makes walk->state, empty, for the chain of the genesis block. */
+extern void apm_verify_begin_contract(ApmWalk *walk, const ApmDigest *chain);
+/* Enters what a block before walk->from changed in the contract and its members. */
 extern bool apm_verify_pass_contract(ApmWalk *walk, const ApmHeader *header);
 /* walk->contract from walk->state. */
 extern void apm_verify_digest_contract(ApmWalk *walk);
+/* The members and the contract that genesis made against their tables. */
+extern bool apm_verify_genesis(ApmWalk *walk, const ApmHeader *header);
+/* What the block's valid memberships must have left in apm.member. */
+extern bool apm_verify_members(ApmWalk *walk, const ApmEntries *e);
 
-/* Enters into walk->state the versions of then of the patients that the block's transactions change. */
-extern void apm_verify_load_profiles(ApmWalk *walk, const ApmEntries *e);
+/* Fills in which entries are void; what ledger_void says of them is looked at by apm_verify_void_rows(). */
+extern void apm_verify_find_voids(ApmWalk *walk, const ApmDigest *hash, ApmEntries *e);
+/*
+ * For an entry that is valid, not void by ledger_void, and has no body (or has one, though ledger_void has a row): the fault that
+ * it is, or APM_FAULT_NONE if only the row is wrong.
+ */
+extern ApmFaultRule apm_verify_why_not_void(ApmWalk *walk, const ApmEntries *e, int i);
+/* Did all that a valid erasure names stand before it, and did no other have it?  False after a fault. */
+extern bool apm_verify_voided(ApmWalk *walk, const ApmEntries *e, int i);
+/* Rows of ledger_void of the block's entries, and what its erasures must have left.  False after a fault. */
+extern bool apm_verify_void_rows(ApmWalk *walk, const ApmEntries *e);
+
 /* What the block's valid transactions must have left in the derived tables.  False after a fault. */
 extern bool apm_verify_derived(ApmWalk *walk, const ApmEntries *e);
-/* The members and the contract that genesis made against their tables. */
-extern bool apm_verify_members(ApmWalk *walk);
 /* Rows that no block accounts for, after a walk over the whole chain. */
 extern bool apm_verify_totals(ApmWalk *walk);
-/* Makes walk->profiles, as of before the walk's first block. */
-extern void apm_verify_begin_profiles(ApmWalk *walk);
 
 #endif /* APM_CHAIN_VERIFY_H */

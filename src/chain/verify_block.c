@@ -5,7 +5,8 @@
  * A leaf proves its transaction, and the header's root proves the leaves and, for refused
  * ones, Tid and rule.  So a row that was changed shows either here or where the header
  * does not have the root of what is stored.  The contract then judges every transaction
- * that is kept once more, in order, against the state before the block.
+ * that is kept once more, in order, against the state before the block.  What is asked, and in which
+ * order, is in doc/format.md: all verifiers must name the same first fault.
  */
 #include "postgres.h"
 
@@ -15,9 +16,45 @@
 #include "apm_sql.h"
 #include "chain/verify.h"
 
+/* The body of row row of SPI_tuptable, taken apart; false if it is not a signed transaction. */
+static bool
+read_body(uint64 row, ApmOpened *out)
+{
+	ApmSlice nonce = apm_row_bytea(row, 6);
+	ApmSigned envelope = {.transaction = apm_row_bytea(row, 7), .proof = apm_row_bytea(row, 8)};
+	ApmBuf encoded = {0};
+
+	if (nonce.len != APM_NONCE_LEN)
+		return false;
+	memcpy(envelope.nonce, nonce.data, APM_NONCE_LEN);
+	apm_signed_encode(&envelope, &encoded);
+	apm_check(apm_buf_status(&encoded), "read a transaction of the ledger");
+	return apm_open_signed(APM_SLICE(encoded.data, encoded.len), out) == APM_OK;
+}
+
+/* Each entry as a row: position, kind, body. */
+static bool
+read_row(ApmWalk *walk, ApmEntries *e, int i)
+{
+	ApmEntry *entry = &e->entries[i];
+	int16 kind;
+
+	if (apm_row_int4(i, 1) != i)
+		return apm_walk_fault(walk, APM_FAULT_POSITION, walk->at, i);
+	kind = apm_row_int2(i, 3);
+	if (kind < 0 || kind > UINT8_MAX)
+		return apm_walk_fault(walk, APM_FAULT_KIND, walk->at, i);
+	apm_row_uuid(i, 2, &entry->tid);
+	entry->kind = (uint8) kind;
+	entry->rule = (uint16) apm_row_int2(i, 4);
+	apm_row_digest(i, 5, &entry->leaf);
+	e->kept[i] = !apm_row_null(i, 6);
+	return !e->kept[i] || read_body(i, &e->opened[i]) || apm_walk_fault(walk, APM_FAULT_BODY, walk->at, i);
+}
+
 /* Reads the block's leaf rows and bodies into the current memory context. */
 static bool
-read_entries(ApmWalk *walk, const ApmHeader *header, const ApmDigest *hash, ApmEntries *e)
+read_entries(ApmWalk *walk, const ApmDigest *hash, ApmEntries *e)
 {
 	static ApmStatement get = {
 		.sql = "SELECT l.position, l.tid, l.kind, l.rule, l.leaf, b.nonce, b.transaction, b.proof"
@@ -27,80 +64,97 @@ read_entries(ApmWalk *walk, const ApmHeader *header, const ApmDigest *hash, ApmE
 		.types = {BYTEAOID},
 	};
 	Datum args[] = {apm_digest_datum(hash)};
-	uint64 rows = apm_run(&get, args);
 
-	e->height = header->height;
-	e->time_us = header->time_us;
-	e->n = (int) rows;
-	if (rows != header->count || rows > APM_BLOCK_MAX_LEAVES)
-		return apm_walk_fault(walk, e->height, -1, "leaf: the block has another number of them");
-	e->entries = palloc0_array(ApmEntry, rows);
-	e->opened = palloc0_array(ApmOpened, rows);
-	e->kept = palloc0_array(bool, rows);
-	for (uint64 row = 0; row < rows; row++)
+	e->n = (int) apm_run(&get, args);
+	e->entries = palloc0_array(ApmEntry, e->n);
+	e->opened = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(ApmOpened) * Max(e->n, 1));
+	e->kept = palloc0_array(bool, e->n);
+	for (int i = 0; i < e->n; i++)
 	{
-		ApmEntry *entry = &e->entries[row];
-		ApmSigned envelope;
-		ApmBuf encoded = {0};
-		ApmSlice nonce;
-
-		if (apm_row_int4(row, 1) != (int32) row)
-			return apm_walk_fault(walk, e->height, (int32) row, "leaf: there is none of this position");
-		apm_row_uuid(row, 2, &entry->tid);
-		entry->kind = (uint8) apm_row_int2(row, 3);
-		if (entry->kind != apm_row_int2(row, 3))
-			return apm_walk_fault(walk, e->height, (int32) row, "leaf: there is no such kind");
-		entry->rule = (uint16) apm_row_int2(row, 4);
-		apm_row_digest(row, 5, &entry->leaf);
-		if (apm_row_null(row, 6))
-			continue;
-		nonce = apm_row_bytea(row, 6);
-		if (nonce.len != APM_NONCE_LEN)
-			return apm_walk_fault(walk, e->height, (int32) row, "body: the nonce has the wrong length");
-		memcpy(envelope.nonce, nonce.data, APM_NONCE_LEN);
-		envelope.transaction = apm_row_bytea(row, 7);
-		envelope.proof = apm_row_bytea(row, 8);
-		apm_signed_encode(&envelope, &encoded);
-		apm_check(apm_buf_status(&encoded), "read a transaction of the ledger");
-		if (apm_open_signed(APM_SLICE(encoded.data, encoded.len), &e->opened[row]) != APM_OK)
-			return apm_walk_fault(walk, e->height, (int32) row, "body: it is not a signed transaction");
-		e->kept[row] = true;
+		if (!read_row(walk, e, i))
+			return false;
 	}
 	return true;
 }
 
-/* What a leaf row says against its body, or alone where none is kept. */
+/* Must the ledger keep this entry's transaction? */
 static bool
-verify_leaf(ApmWalk *walk, const ApmEntries *e, int i)
+keeps_body(const ApmEntries *e, int i)
+{
+	return apm_ledger_keeps_body(&e->entries[i]) && e->voids[i].kind == 0;
+}
+
+/* Tid and kind of the row are proved by the body, or by what the erasure says; alone they are proved by the header's root. */
+static ApmFaultRule
+check_row(const ApmEntries *e, int i)
 {
 	const ApmEntry *entry = &e->entries[i];
 	const ApmOpened *opened = &e->opened[i];
+	const ApmUuid *tid = &entry->tid;
+	uint8 kind = entry->kind;
+
+	if (e->kept[i])
+	{
+		if (memcmp(&opened->leaf, &entry->leaf, sizeof(ApmDigest)) != 0)
+			return APM_FAULT_LEAF;
+		tid = &opened->tid;
+		kind = opened->wellformed ? (uint8) opened->tx.kind : 0;
+	}
+	else if (e->voids[i].kind != 0)
+	{
+		tid = &e->voids[i].tid;
+		kind = e->voids[i].kind;
+	}
+	if (memcmp(tid, &entry->tid, sizeof(ApmUuid)) != 0)
+		return APM_FAULT_TID;
+	return kind == entry->kind ? APM_FAULT_NONE : APM_FAULT_KIND;
+}
+
+/* Each entry against its body: rule, missing, unwanted, leaf, tid, kind. */
+static bool
+verify_entry(ApmWalk *walk, const ApmEntries *e, int i)
+{
+	const ApmEntry *entry = &e->entries[i];
+	bool keeps = keeps_body(e, i);
+	ApmFaultRule rule = APM_FAULT_NONE;
 
 	if (entry->rule != APM_RULE_NONE && apm_contract_rule_name(walk->state, entry->rule) == NULL)
-		return apm_walk_fault(walk, e->height, i, "leaf: there is no such rule");
-	if (!e->kept[i])
+		rule = APM_FAULT_RULE;
+	else if (keeps && entry->rule == APM_RULE_NONE && e->voids[i].kind == 0)
+		rule = apm_verify_why_not_void(walk, e, i);
+	else if (keeps && !e->kept[i])
+		rule = APM_FAULT_MISSING;
+	else if (!keeps && e->kept[i])
+		rule = APM_FAULT_UNWANTED;
+	if (rule == APM_FAULT_NONE)
+		rule = check_row(e, i);
+	return rule == APM_FAULT_NONE || apm_walk_fault(walk, rule, walk->at, i);
+}
+
+bool
+apm_verify_read(ApmWalk *walk, const ApmHeader *header, const ApmDigest *hash, ApmEntries *e)
+{
+	ApmBlockFault fault;
+
+	if (!read_entries(walk, hash, e))
+		return false;
+	apm_verify_find_voids(walk, hash, e);
+	for (int i = 0; i < e->n; i++)
 	{
-		if (apm_ledger_keeps_body(entry))
-			return apm_walk_fault(walk, e->height, i, "body: it is missing");
-		walk->result->not_rerun++;
-		return true;
+		if (!verify_entry(walk, e, i))
+			return false;
 	}
-	if (memcmp(&opened->leaf, &entry->leaf, sizeof(ApmDigest)) != 0)
-		return apm_walk_fault(walk, e->height, i, "body: it is not the transaction of its leaf");
-	if (memcmp(&opened->tid, &entry->tid, sizeof(ApmUuid)) != 0)
-		return apm_walk_fault(walk, e->height, i, "leaf: the transaction id is not that of the transaction");
-	if (entry->kind != (opened->wellformed ? (uint8) opened->tx.kind : 0))
-		return apm_walk_fault(walk, e->height, i, "leaf: the kind is not that of the transaction");
-	if (!apm_ledger_keeps_body(entry))
-		return apm_walk_fault(walk, e->height, i, "body: it belongs to a refused transaction");
-	return true;
+	fault = apm_block_check_entries(header, e->entries, e->n);
+	if (fault == APM_BLOCK_UNDECIDED)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not verify a block")));
+	return fault == APM_BLOCK_OK || apm_walk_fault(walk, apm_fault_of_block(fault), walk->at, -1);
 }
 
 /* Into walk->state what the ledger says about the needs of the block's transactions, and no more. */
 static void
 load_needs(ApmWalk *walk, const ApmEntries *e)
 {
-	ApmNeeds *needs = palloc_array(ApmNeeds, e->n);
+	ApmNeeds *needs = palloc_array(ApmNeeds, Max(e->n, 1));
 	MemoryContext old = MemoryContextSwitchTo(walk->context);
 	int n = 0;
 
@@ -112,7 +166,6 @@ load_needs(ApmWalk *walk, const ApmEntries *e)
 			apm_check(apm_contract_needs(walk->state, &e->opened[i], &needs[n++]), "look at a transaction");
 	}
 	apm_state_load(walk->state, walk->context, needs, n, e->height, e->time_us);
-	apm_verify_load_profiles(walk, e);
 }
 
 /* The verdict on one transaction against what the leaf says; a valid one is entered into the state. */
@@ -124,16 +177,30 @@ verify_verdict(ApmWalk *walk, const ApmEntries *e, int i)
 	if (rule == APM_RULE_UNDECIDED)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not judge a transaction")));
 	if (rule != e->entries[i].rule)
-		return apm_walk_fault(walk, e->height, i, "leaf: the verdict is not the contract's, which is \"%s\"",
-							  rule == APM_RULE_NONE ? "valid" : apm_contract_rule_name(walk->state, rule));
-	if (rule == APM_RULE_NONE)
-		apm_check(apm_contract_apply(walk->state, &e->opened[i], e->height, (uint32) i, e->time_us),
-				  "enter a transaction into the contract's state");
+		return apm_walk_fault_detail(
+			walk, APM_FAULT_VERDICT, walk->at, i, "%s, which is \"%s\"", apm_fault_text(APM_FAULT_VERDICT),
+			rule == APM_RULE_NONE ? "valid" : apm_contract_rule_name(walk->state, rule));
+	if (rule != APM_RULE_NONE)
+		return true;
+	if (e->entries[i].kind == APM_KIND_ERASURE && !apm_verify_voided(walk, e, i))
+		return false;
+	apm_check(apm_contract_apply(walk->state, &e->opened[i], e->height, (uint32) i, e->time_us),
+			  "enter a transaction into the contract's state");
 	return true;
 }
 
-static bool
-verify_verdicts(ApmWalk *walk, const ApmEntries *e)
+/* What an erasure says of the entry is all that is left to go by. */
+static void
+pass_void(ApmWalk *walk, const ApmEntries *e, int i)
+{
+	apm_check(apm_contract_apply_void(walk->state, e->erasures[i]->fields.apid, &e->erasures[i]->home,
+									  &e->voids[i], e->time_us),
+			  "enter a voided transaction into the contract's state");
+	walk->result->erased++;
+}
+
+bool
+apm_verify_judge(ApmWalk *walk, const ApmEntries *e)
 {
 	bool changed = false;
 	bool good = true;
@@ -144,76 +211,17 @@ verify_verdicts(ApmWalk *walk, const ApmEntries *e)
 	old = MemoryContextSwitchTo(walk->context);
 	for (int i = 0; i < e->n && good; i++)
 	{
-		if (!e->kept[i])
-			continue;
-		good = verify_verdict(walk, e, i);
+		if (e->kept[i])
+			good = verify_verdict(walk, e, i);
+		else if (e->voids[i].kind != 0)
+			pass_void(walk, e, i);
+		else
+			walk->result->not_rerun++;
 		changed =
 			changed || e->entries[i].kind == APM_KIND_MEMBERSHIP || e->entries[i].kind == APM_KIND_CONTRACT;
 	}
 	MemoryContextSwitchTo(old);
 	if (good && changed)
 		apm_verify_digest_contract(walk);
-	return good;
-}
-
-static void
-count_entries(ApmWalk *walk, const ApmEntries *e)
-{
-	walk->leaves += e->n;
-	for (int i = 0; i < e->n; i++)
-	{
-		const ApmTransaction *tx = &e->opened[i].tx;
-
-		if (e->kept[i])
-			walk->bodies++;
-		if (e->entries[i].rule != APM_RULE_NONE)
-			continue;
-		if (tx->kind == APM_KIND_PATIENT)
-		{
-			walk->profile_versions++;
-			walk->registrations += tx->u.patient.version == 1;
-		}
-		if (tx->kind == APM_KIND_PRIMARY)
-		{
-			walk->records++;
-			walk->amendments += (tx->u.primary.flags & APM_PRIMARY_AMENDS) != 0;
-		}
-	}
-}
-
-static bool
-verify_read_entries(ApmWalk *walk, const ApmHeader *header, const ApmDigest *hash)
-{
-	ApmEntries e = {0};
-	ApmBlockFault fault;
-
-	if (!read_entries(walk, header, hash, &e))
-		return false;
-	for (int i = 0; i < e.n; i++)
-	{
-		if (!verify_leaf(walk, &e, i))
-			return false;
-	}
-	fault = apm_block_check_entries(header, e.entries, e.n);
-	if (fault == APM_BLOCK_UNDECIDED)
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not verify a block")));
-	if (fault != APM_BLOCK_OK)
-		return apm_walk_fault(walk, e.height, -1, "block: rule \"%s\" is broken",
-							  apm_block_fault_name(fault));
-	if (!verify_verdicts(walk, &e) || !apm_verify_derived(walk, &e))
-		return false;
-	count_entries(walk, &e);
-	return true;
-}
-
-/* SPI's own memory holds the block, and goes when it is done. */
-bool
-apm_verify_entries(ApmWalk *walk, const ApmHeader *header, const ApmDigest *hash)
-{
-	bool good;
-
-	SPI_connect();
-	good = verify_read_entries(walk, header, hash);
-	SPI_finish();
 	return good;
 }

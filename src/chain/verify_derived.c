@@ -4,120 +4,22 @@
  *
  * A transaction says what rows it must have left, so each is looked up with its block.  Two
  * transactions cannot have left one row, because rows have keys and the contract
- * refuses seconds; so where the totals agree as well there is no row that nothing made.
+ * refuses seconds; so where the totals agree as well there is no row that nothing made.  What an
+ * erasure voided has left other rows (verify_void.c).
  *
- * ledger_patient keeps the newest version of a profile only.  To judge an older change of
- * a profile the version of then is needed: it is kept on the way, for those patients that
- * have more than one.
+ * Of our own patients the sealed profiles are here as well; each must be the one whose digest the
+ * chain has.
  */
 #include "postgres.h"
-
-#include "utils/hsearch.h"
 
 #include "apm_errors.h"
 #include "apm_sql.h"
 #include "chain/verify.h"
-#include "core/digest.h"
-
-/* The version at the walk's place of a patient whose profile changes sometime. */
-typedef struct ChangedProfile
-{
-	ApmDigest patient; /* SHA-256 of the aPid; hash key */
-	ApmDigest origin;
-	uint32 version;
-	ApmDigest profile;
-} ChangedProfile;
 
 static bool
 is_digest(ApmSlice stored, const ApmDigest *digest)
 {
 	return stored.len == APM_DIGEST_LEN && memcmp(stored.data, digest->bytes, APM_DIGEST_LEN) == 0;
-}
-
-static void
-patient_key(ApmSlice apid, ApmDigest *out)
-{
-	apm_check(apm_sha256(apid.data, apid.len, out), "hash a patient");
-}
-
-static void
-remember_profile(ApmWalk *walk, const ApmTransaction *tx)
-{
-	ChangedProfile *entry;
-	ApmDigest key;
-
-	patient_key(tx->u.patient.apid, &key);
-	entry = hash_search(walk->profiles, &key, HASH_ENTER, NULL);
-	entry->origin = tx->origin;
-	entry->version = tx->u.patient.version;
-	entry->profile = tx->u.patient.profile;
-}
-
-/*
- * The patient transactions before the first block of the walk, where the patient has
- * another version by now.
- */
-static void
-remember_earlier(ApmWalk *walk)
-{
-	static ApmStatement get = {
-		.sql = "SELECT y.transaction FROM ONLY apm.block AS b JOIN ONLY apm.leaf AS l ON l.block = b.hash"
-			   " JOIN ONLY apm.body AS y ON y.tid = l.tid"
-			   " WHERE b.height < $1 AND l.kind = $2 AND l.rule = 0 ORDER BY b.height, l.position",
-		.nargs = 2,
-		.types = {INT8OID, INT2OID},
-	};
-	Datum args[] = {Int64GetDatum(walk->from), Int16GetDatum(APM_KIND_PATIENT)};
-	uint64 rows;
-
-	SPI_connect();
-	rows = apm_run(&get, args);
-	for (uint64 row = 0; row < rows; row++)
-	{
-		ApmTransaction tx;
-
-		/* one that cannot be read belongs to a block that this walk does not look into */
-		if (apm_transaction_decode(apm_row_bytea(row, 1), &tx) == APM_OK && tx.kind == APM_KIND_PATIENT)
-			remember_profile(walk, &tx);
-	}
-	SPI_finish();
-}
-
-void
-apm_verify_begin_profiles(ApmWalk *walk)
-{
-	HASHCTL control = {
-		.keysize = sizeof(ApmDigest), .entrysize = sizeof(ChangedProfile), .hcxt = walk->context};
-
-	walk->profiles = hash_create("apm changed profiles", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	if (walk->from > 0)
-		remember_earlier(walk);
-}
-
-void
-apm_verify_load_profiles(ApmWalk *walk, const ApmEntries *e)
-{
-	MemoryContext old = MemoryContextSwitchTo(walk->context);
-
-	for (int i = 0; i < e->n; i++)
-	{
-		const ApmTransaction *tx = &e->opened[i].tx;
-		ApmPatientState patient = {.known = true};
-		const ChangedProfile *entry;
-		ApmDigest key;
-
-		if (!e->kept[i] || !e->opened[i].wellformed || tx->kind != APM_KIND_PATIENT)
-			continue;
-		patient_key(tx->u.patient.apid, &key);
-		entry = hash_search(walk->profiles, &key, HASH_FIND, NULL);
-		if (entry == NULL)
-			continue;
-		patient.origin = entry->origin;
-		patient.version = entry->version;
-		patient.profile = entry->profile;
-		apm_check(apm_contract_load_patient(walk->state, tx->u.patient.apid, &patient), "load a patient");
-	}
-	MemoryContextSwitchTo(old);
 }
 
 /* Transactions of one kind that are valid: their places in the block. */
@@ -134,35 +36,34 @@ places_of(const ApmEntries *e, ApmKind kind, int32 *places)
 	return n;
 }
 
-/* Row of: ordinality, origin, version, profile, height, position, changed_height. */
+/* Row of: ordinality, origin, version, profile, height, position, changed_height, erased_height. */
 static bool
 verify_patient_row(ApmWalk *walk, const ApmEntries *e, uint64 row, int32 place)
 {
 	const ApmTransaction *tx = &e->opened[place].tx;
 	const ApmPatientFields *fields = &tx->u.patient;
 	uint32 version = (uint32) apm_row_int4(row, 3);
-	bool good = is_digest(apm_row_bytea(row, 2), &tx->origin) && fields->version <= version;
+	ApmDigest home;
+	bool good = apm_contract_home(walk->state, APM_MEMBER_ORIGIN, &tx->origin, &home) &&
+				is_digest(apm_row_bytea(row, 2), &home) && fields->version <= version && apm_row_null(row, 8);
 
 	if (fields->version == 1)
 		good = good && apm_row_int8(row, 5) == (int64) e->height && apm_row_int4(row, 6) == place;
 	if (fields->version == version)
 		good = good && is_digest(apm_row_bytea(row, 4), &fields->profile) &&
 			   apm_row_int8(row, 7) == (int64) e->height;
-	if (!good)
-		return apm_walk_fault(walk, e->height, place,
-							  "apm.ledger_patient: the row is not what the transaction made");
-	if (version > 1)
-		remember_profile(walk, tx);
-	return true;
+	return good || apm_walk_fault_detail(walk, APM_FAULT_DERIVED, walk->at, place,
+										 "apm.ledger_patient: the row is not what the transaction made");
 }
 
 static bool
 verify_patients(ApmWalk *walk, const ApmEntries *e)
 {
 	static ApmStatement get = {
-		.sql = "SELECT u.ordinality::pg_catalog.int4, p.origin, p.version, p.profile, p.height, p.position,"
-			   " p.changed_height FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (apid, ordinality)"
-			   " LEFT JOIN ONLY apm.ledger_patient AS p ON p.apid = u.apid ORDER BY u.ordinality",
+		.sql =
+			"SELECT u.ordinality::pg_catalog.int4, p.origin, p.version, p.profile, p.height, p.position,"
+			" p.changed_height, p.erased_height FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (apid, ordinality)"
+			" LEFT JOIN ONLY apm.ledger_patient AS p ON p.apid = u.apid ORDER BY u.ordinality",
 		.nargs = 1,
 		.types = {TEXTARRAYOID},
 	};
@@ -180,7 +81,8 @@ verify_patients(ApmWalk *walk, const ApmEntries *e)
 	for (int i = 0; i < n; i++)
 	{
 		if (apm_row_null(i, 2))
-			return apm_walk_fault(walk, e->height, places[i], "apm.ledger_patient: a row is missing");
+			return apm_walk_fault_detail(walk, APM_FAULT_DERIVED, walk->at, places[i],
+										 "apm.ledger_patient: a row is missing");
 		if (!verify_patient_row(walk, e, i, places[i]))
 			return false;
 	}
@@ -200,15 +102,15 @@ verify_record_row(ApmWalk *walk, const ApmEntries *e, uint64 row, int32 place)
 	if (apid.len != fields->apid.len || memcmp(apid.data, fields->apid.data, apid.len) != 0 ||
 		memcmp(&tid, &e->entries[place].tid, sizeof(tid)) != 0 || apm_row_int8(row, 4) != (int64) e->height ||
 		apm_row_int4(row, 5) != place || !is_digest(apm_row_bytea(row, 6), &e->entries[place].leaf))
-		return apm_walk_fault(walk, e->height, place,
-							  "apm.ledger_record: the row is not what the transaction made");
+		return apm_walk_fault_detail(walk, APM_FAULT_DERIVED, walk->at, place,
+									 "apm.ledger_record: the row is not what the transaction made");
 	if ((fields->flags & APM_PRIMARY_AMENDS) == 0)
 		return true;
 	if (!apm_row_null(row, 7))
 		apm_row_uuid(row, 7, &superseded_by);
 	if (apm_row_null(row, 7) || memcmp(&superseded_by, &fields->rid, sizeof(ApmUuid)) != 0)
-		return apm_walk_fault(walk, e->height, place,
-							  "apm.ledger_record: the amended record is not superseded");
+		return apm_walk_fault_detail(walk, APM_FAULT_DERIVED, walk->at, place,
+									 "apm.ledger_record: the amended record is not superseded");
 	return true;
 }
 
@@ -243,7 +145,8 @@ verify_records(ApmWalk *walk, const ApmEntries *e)
 	for (int i = 0; i < n; i++)
 	{
 		if (apm_row_null(i, 2))
-			return apm_walk_fault(walk, e->height, places[i], "apm.ledger_record: a row is missing");
+			return apm_walk_fault_detail(walk, APM_FAULT_DERIVED, walk->at, places[i],
+										 "apm.ledger_record: a row is missing");
 		if (!verify_record_row(walk, e, i, places[i]))
 			return false;
 	}
@@ -255,7 +158,13 @@ static bool
 verify_rows(ApmWalk *walk, const ApmEntries *e)
 {
 	ApmContents contents = {
-		.height = e->height, .time_us = e->time_us, .n = e->n, .entries = e->entries, .opened = e->opened};
+		.height = e->height,
+		.time_us = e->time_us,
+		.n = e->n,
+		.entries = e->entries,
+		.opened = e->opened,
+		.voids = e->voids,
+	};
 
 	for (ApmDerived table = 0; table < APM_DERIVED_TABLES; table++)
 	{
@@ -263,17 +172,106 @@ verify_rows(ApmWalk *walk, const ApmEntries *e)
 
 		walk->derived[table] += apm_derived_check(table, &contents, &missing);
 		if (missing >= 0)
-			return apm_walk_fault(walk, e->height, missing,
-								  "%s: a row that the transaction made is missing or altered",
-								  apm_derived_name(table));
+			return apm_walk_fault_detail(walk, APM_FAULT_DERIVED, walk->at, missing,
+										 "%s: a row that the transaction made is missing or altered",
+										 apm_derived_name(table));
 	}
 	return true;
+}
+
+/* Row of: ordinality, sealed profile, is the patient here? */
+static bool
+verify_profile_row(ApmWalk *walk, const ApmEntries *e, uint64 row, int32 place)
+{
+	const ApmPatientFields *fields = &e->opened[place].tx.u.patient;
+	ApmDigest digest;
+
+	if (apm_row_null(row, 2))
+		return !apm_row_bool(row, 3) || apm_walk_fault_detail(walk, APM_FAULT_PROFILE, walk->at, place,
+															  "apm.profile: a row is missing");
+	apm_check(apm_profile_digest(fields->version, apm_row_bytea(row, 2), &digest), "hash a profile");
+	return memcmp(&digest, &fields->profile, sizeof(digest)) == 0 ||
+		   apm_walk_fault(walk, APM_FAULT_PROFILE, walk->at, place);
+}
+
+/* The sealed profiles of our own patients. */
+static bool
+verify_profiles(ApmWalk *walk, const ApmEntries *e)
+{
+	static ApmStatement get = {
+		.sql =
+			"SELECT u.ordinality::pg_catalog.int4, f.sealed, p.apid IS NOT NULL"
+			" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY"
+			" AS u (apid, version, ordinality) LEFT JOIN ONLY apm.profile AS f ON f.apid = u.apid AND f.version = u.version"
+			" LEFT JOIN ONLY apm.patient AS p ON p.apid = u.apid ORDER BY u.ordinality",
+		.nargs = 2,
+		.types = {TEXTARRAYOID, INT4ARRAYOID},
+	};
+	int32 *places = palloc_array(int32, Max(e->n, 1));
+	int all = places_of(e, APM_KIND_PATIENT, places);
+	ApmSlice *apids = palloc_array(ApmSlice, Max(all, 1));
+	int32 *versions = palloc_array(int32, Max(all, 1));
+	Datum args[2];
+	int n = 0;
+
+	for (int i = 0; i < all; i++)
+	{
+		const ApmTransaction *tx = &e->opened[places[i]].tx;
+		ApmDigest home;
+
+		if (!apm_contract_home(walk->state, APM_MEMBER_ORIGIN, &tx->origin, &home) ||
+			memcmp(&home, &walk->identity.origin_home, sizeof(home)) != 0)
+			continue;
+		places[n] = places[i];
+		apids[n] = tx->u.patient.apid;
+		versions[n++] = (int32) tx->u.patient.version;
+	}
+	if (n == 0)
+		return true;
+	args[0] = apm_text_array(apids, n);
+	args[1] = apm_int4_array(versions, n);
+	apm_run(&get, args);
+	for (int i = 0; i < n; i++)
+	{
+		if (!verify_profile_row(walk, e, i, places[i]))
+			return false;
+	}
+	return true;
+}
+
+/* What the block's entries add to what must be there. */
+static void
+count_entries(ApmWalk *walk, const ApmEntries *e)
+{
+	walk->leaves += e->n;
+	for (int i = 0; i < e->n; i++)
+	{
+		const ApmTransaction *tx = &e->opened[i].tx;
+
+		if (!e->kept[i])
+			continue;
+		walk->bodies++;
+		if (e->entries[i].rule != APM_RULE_NONE)
+			continue;
+		if (tx->kind == APM_KIND_PATIENT)
+		{
+			walk->profile_versions++;
+			walk->patients += tx->u.patient.version == 1;
+		}
+		if (tx->kind == APM_KIND_PRIMARY)
+		{
+			walk->records++;
+			walk->amendments += (tx->u.primary.flags & APM_PRIMARY_AMENDS) != 0;
+		}
+	}
 }
 
 bool
 apm_verify_derived(ApmWalk *walk, const ApmEntries *e)
 {
-	return verify_patients(walk, e) && verify_records(walk, e) && verify_rows(walk, e);
+	count_entries(walk, e);
+	return apm_verify_members(walk, e) && verify_patients(walk, e) && verify_records(walk, e) &&
+		   verify_rows(walk, e) && apm_verify_void_rows(walk, e) && verify_profiles(walk, e);
 }
 
 bool
@@ -285,9 +283,13 @@ apm_verify_totals(ApmWalk *walk)
 			" (SELECT pg_catalog.count(*) FROM ONLY apm.body),"
 			" (SELECT pg_catalog.count(*) FROM ONLY apm.ledger_patient),"
 			" (SELECT coalesce(pg_catalog.sum(p.version), 0)::pg_catalog.int8 FROM ONLY apm.ledger_patient AS p),"
+			" (SELECT pg_catalog.count(p.erased_height) FROM ONLY apm.ledger_patient AS p),"
 			" (SELECT pg_catalog.count(*) FROM ONLY apm.ledger_record),"
 			" (SELECT pg_catalog.count(r.superseded_by) FROM ONLY apm.ledger_record AS r),"
-			" (SELECT pg_catalog.count(p.erased_height) FROM ONLY apm.ledger_patient AS p)",
+			" (SELECT pg_catalog.count(*) FROM ONLY apm.ledger_void),"
+			" (SELECT pg_catalog.count(*) FROM ONLY apm.member),"
+			" (SELECT pg_catalog.count(m.ended_height) FROM ONLY apm.member AS m),"
+			" (SELECT pg_catalog.count(m.ended_time) FROM ONLY apm.member AS m)",
 	};
 	const struct
 	{
@@ -296,11 +298,15 @@ apm_verify_totals(ApmWalk *walk)
 	} totals[] = {
 		{"apm.leaf", walk->leaves},
 		{"apm.body", walk->bodies},
-		{"apm.ledger_patient", walk->registrations},
+		{"apm.ledger_patient", walk->patients},
 		{"apm.ledger_patient", walk->profile_versions},
+		{"apm.ledger_patient", walk->erased_patients},
 		{"apm.ledger_record", walk->records},
 		{"apm.ledger_record", walk->amendments},
-		{"apm.ledger_patient", 0},
+		{"apm.ledger_void", walk->result->erased},
+		{"apm.member", walk->members},
+		{"apm.member", walk->replaced_members},
+		{"apm.member", walk->replaced_members},
 	};
 	const char *more = NULL;
 
@@ -317,6 +323,6 @@ apm_verify_totals(ApmWalk *walk)
 			more = apm_derived_name(table);
 	}
 	SPI_finish();
-	return more == NULL ||
-		   apm_walk_fault(walk, -1, -1, "%s: it says more than the ledger's transactions", more);
+	return more == NULL || apm_walk_fault_detail(walk, APM_FAULT_DERIVED, -1, -1,
+												 "%s: it says more than the ledger's transactions", more);
 }

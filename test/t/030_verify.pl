@@ -68,98 +68,99 @@ is( sql('BEGIN; ALTER TABLE apm.block DISABLE TRIGGER ALL; UPDATE apm.block SET 
 	'1', "pgcrypto's digest of a changed header is another one");
 
 # --- block: every field of the header
+my $header = '(format|hash|chain|height|link|history|time|difficulty|work|count|signer|signature|root|contract)';
 my %fields = (
 	'tag' => 0, 'version' => 1, 'chain' => 2, 'height' => 41, 'previous' => 42, 'root' => 74, 'count' => 109,
 	'history' => 110, 'contract' => 142, 'time' => 181, 'difficulty' => 185, 'node' => 186, 'nonce' => 225);
 foreach my $field (sort keys %fields)
 {
 	finds('UPDATE apm.block SET header = ' . flip('header', $fields{$field}) . ' WHERE height = 1',
-		'block: ', "a changed $field");
+		$header, "a changed $field");
 	# the same with a hash that fits
 	finds('UPDATE apm.block SET header = ' . flip('header', $fields{$field}) . ' WHERE height = 2;'
 		. 'UPDATE apm.block SET hash = sha256(sha256(header)) WHERE height = 2',
-		'block: ', "a changed $field under a hash that fits");
+		$header, "a changed $field under a hash that fits");
 }
-finds('UPDATE apm.block SET hash = ' . flip('hash', 3) . ' WHERE height = 1', 'block: rule "hash"', 'a changed hash');
+finds('UPDATE apm.block SET hash = ' . flip('hash', 3) . ' WHERE height = 1', 'hash', 'a changed hash');
 finds('UPDATE apm.block SET signature = ' . flip('signature', 9) . ' WHERE height = 1',
-	'block: rule "signature"', 'a changed signature');
-finds('UPDATE apm.block SET height = 7 WHERE height = 1', 'block: there is none', 'a changed height');
-finds('UPDATE apm.block SET height = 1 WHERE height = 2', 'block: (there (are two|is none)|rule "height")', 'two of a height');
-finds('DELETE FROM apm.block WHERE height = 1', 'block: there is none', 'a missing block');
-finds('DELETE FROM apm.block WHERE height = 0', 'block: there is none', 'a missing genesis');
-finds('DELETE FROM apm.block', 'apm.tip: |block: ', 'no block at all');
+	'signature', 'a changed signature');
+finds('UPDATE apm.block SET height = 7 WHERE height = 1', 'height', 'a changed height');
+finds('UPDATE apm.block SET height = 1 WHERE height = 2', 'height', 'two of a height');
+finds('DELETE FROM apm.block WHERE height = 1', 'height', 'a missing block');
+finds('DELETE FROM apm.block WHERE height = 0', 'height', 'a missing genesis');
+finds('DELETE FROM apm.block', 'height', 'no block at all');
 finds(q(INSERT INTO apm.block SELECT sha256(hash), height + 1, header, signature FROM apm.block WHERE height = 3),
-	'block: it stands beyond the tip', 'a block beyond the tip');
-finds(q(UPDATE apm.block SET height = 3 - height WHERE height IN (1, 2)), 'block: ', 'swapped blocks');
+	'hash', 'a block beyond the tip');
+finds(q(UPDATE apm.block SET height = 3 - height WHERE height IN (1, 2)), 'height', 'swapped blocks');
 
 # --- leaf
-finds('UPDATE apm.leaf SET block = ' . flip('block', 0) . ' WHERE kind = 3', 'leaf: the block has another number', 'a leaf of no block');
-finds('UPDATE apm.leaf SET position = 100 WHERE kind = 3 AND rule = 0', 'leaf: there is none', 'a changed position');
+finds('UPDATE apm.leaf SET block = ' . flip('block', 0) . ' WHERE kind = 3', 'position', 'a leaf of no block');
+finds('UPDATE apm.leaf SET position = 100 WHERE kind = 3 AND rule = 0', 'position', 'a changed position');
 finds(q(UPDATE apm.leaf AS l SET position = 101 - position FROM apm.block AS b WHERE b.hash = l.block AND b.height = 2 AND position < 2;
-	UPDATE apm.leaf SET position = position - 100 WHERE position >= 100), '(leaf|body|block): ', 'swapped positions');
-finds(q(UPDATE apm.leaf SET tid = gen_random_uuid() WHERE kind = 3 AND rule = 0), 'body: it is missing', 'a changed Tid');
-finds(q(UPDATE apm.leaf SET tid = gen_random_uuid() WHERE kind = 2 AND rule <> 0), 'block: rule "root"', 'a changed Tid of a refused one');
-finds('UPDATE apm.leaf SET kind = 1 WHERE kind = 2 AND rule = 0', 'leaf: the kind', 'a changed kind');
-finds('UPDATE apm.leaf SET rule = 9 WHERE kind = 2 AND rule = 0', 'body: it belongs to a refused', 'a refusal made up');
-finds('UPDATE apm.leaf SET rule = 0 WHERE kind = 3', 'block: rule "root"', 'a refusal hidden');
-finds('UPDATE apm.leaf SET rule = 3 WHERE rule = 4', 'block: rule "root"', 'a refusal with another rule');
-finds('UPDATE apm.leaf SET rule = 99 WHERE rule = 4', 'leaf: there is no such rule', 'a refusal with no rule');
-finds('UPDATE apm.leaf SET leaf = ' . flip('leaf', 31) . ' WHERE kind = 2', '(body: it is not|block: rule "root")', 'a changed leaf');
-finds('DELETE FROM apm.leaf WHERE kind = 3', 'leaf: the block has another number', 'a missing leaf');
+	UPDATE apm.leaf SET position = position - 100 WHERE position >= 100), 'root', 'swapped positions');
+finds(q(UPDATE apm.leaf SET tid = gen_random_uuid() WHERE kind = 3 AND rule = 0), 'missing', 'a changed Tid');
+finds(q(UPDATE apm.leaf SET tid = gen_random_uuid() WHERE kind = 2 AND rule <> 0), 'root', 'a changed Tid of a refused one');
+finds('UPDATE apm.leaf SET kind = 1 WHERE kind = 2 AND rule = 0', 'kind', 'a changed kind');
+finds('UPDATE apm.leaf SET rule = 9 WHERE kind = 2 AND rule = 0', 'unwanted', 'a refusal made up');
+finds('UPDATE apm.leaf SET rule = 0 WHERE kind = 3', 'root', 'a refusal hidden');
+finds('UPDATE apm.leaf SET rule = 3 WHERE rule = 4', 'root', 'a refusal with another rule');
+finds('UPDATE apm.leaf SET rule = 99 WHERE rule = 4', 'rule', 'a refusal with no rule');
+finds('UPDATE apm.leaf SET leaf = ' . flip('leaf', 31) . ' WHERE kind = 2', 'leaf', 'a changed leaf');
+finds('DELETE FROM apm.leaf WHERE kind = 3', 'position', 'a missing leaf');
 finds(q(INSERT INTO apm.leaf SELECT sha256(block), position, tid, kind, rule, leaf FROM apm.leaf WHERE kind = 3),
-	'apm.leaf: it says more', 'leaves of no block');
+	'derived: apm.leaf', 'leaves of no block');
 
 # --- body
 finds(q(UPDATE apm.body SET tid = gen_random_uuid() WHERE tid = (SELECT tid FROM apm.leaf WHERE kind = 3 AND rule = 0)),
-	'body: it is missing', 'a body of another Tid');
+	'missing', 'a body of another Tid');
 foreach my $column (qw(nonce transaction proof))
 {
-	my $expected = $column eq 'proof' ? '(leaf: the verdict|leaf: the kind)' : 'body: it is not the transaction';
+	my $expected = $column eq 'proof' ? '(verdict|kind)' : 'leaf';
 
 	finds("UPDATE apm.body SET $column = " . flip($column, 12), $expected, "a changed $column in every body");
 	finds("UPDATE apm.body SET $column = " . flip($column, 12)
 		. ' WHERE tid = (SELECT max(tid::text)::uuid FROM apm.ledger_record)', $expected, "a changed $column in one");
 	finds("UPDATE apm.body SET $column = $column || '\\x00' WHERE tid IN (SELECT tid FROM apm.ledger_record)",
-		'(body|leaf): ', "a longer $column") if $column ne 'nonce';
+		'(body|leaf|kind)', "a longer $column") if $column ne 'nonce';
 }
-finds(q(DELETE FROM apm.body WHERE tid IN (SELECT tid FROM apm.ledger_record WHERE apid = 'p4')), 'body: it is missing', 'a missing body');
-finds(q(INSERT INTO apm.body SELECT gen_random_uuid(), nonce, transaction, proof FROM apm.body LIMIT 1), 'apm.body: it says more', 'a body too many');
+finds(q(DELETE FROM apm.body WHERE tid IN (SELECT tid FROM apm.ledger_record WHERE apid = 'p4')), 'missing', 'a missing body');
+finds(q(INSERT INTO apm.body SELECT gen_random_uuid(), nonce, transaction, proof FROM apm.body LIMIT 1), 'derived: apm.body', 'a body too many');
 finds(q(UPDATE apm.body AS b SET nonce = o.nonce, transaction = o.transaction, proof = o.proof FROM apm.body AS o
 	WHERE b.tid = (SELECT tid FROM apm.ledger_record WHERE apid = 'p2') AND o.tid = (SELECT tid FROM apm.ledger_record WHERE apid = 'p4')),
-	'body: it is not the transaction', 'one body in the place of another');
+	'leaf', 'one body in the place of another');
 
 # --- derived
-finds('UPDATE apm.tip SET height = 2', '(block|apm.tip): ', 'a tip too low');
-finds('UPDATE apm.tip SET height = 4', '(block|apm.tip): ', 'a tip too high');
-finds('UPDATE apm.tip SET hash = ' . flip('hash', 0), 'apm.tip: the hash', q(the tip's hash));
-finds('UPDATE apm.tip SET frontier = ' . flip('frontier', 20), 'apm.tip: the frontier', q(the tip's frontier));
-finds('DELETE FROM apm.tip', 'apm.tip: ', 'no tip');
-finds('DELETE FROM apm.chain', 'apm.chain: ', 'no chain');
-finds('UPDATE apm.chain SET chain = ' . flip('chain', 0), 'block: rule "chain"', 'another chain');
-finds("UPDATE apm.chain SET $_ = " . flip($_, 0), 'apm.chain: ', "another $_") foreach qw(node origin);
-finds('UPDATE apm.member SET id = ' . flip('id', 0), 'apm.member', q(a member's id));
-finds('UPDATE apm.member SET member = 3 - member', 'apm.member', 'what members are');
-finds('UPDATE apm.member SET height = 1', 'apm.member', q(a member's height));
-finds('DELETE FROM apm.member WHERE member = 1', 'apm.member', 'a missing member');
+finds('UPDATE apm.tip SET height = 2', 'tip', 'a tip too low');
+finds('UPDATE apm.tip SET height = 4', 'tip', 'a tip too high');
+finds('UPDATE apm.tip SET hash = ' . flip('hash', 0), 'tip', q(the tip's hash));
+finds('UPDATE apm.tip SET frontier = ' . flip('frontier', 20), 'tip', q(the tip's frontier));
+finds('DELETE FROM apm.tip', 'tip', 'no tip');
+finds('DELETE FROM apm.chain', 'derived: apm.chain', 'no chain');
+finds('UPDATE apm.chain SET chain = ' . flip('chain', 0), 'derived: apm.chain', 'another chain');
+finds("UPDATE apm.chain SET $_ = " . flip($_, 0), 'derived: apm.chain', "another $_") foreach qw(node origin);
+finds('UPDATE apm.member SET id = ' . flip('id', 0), 'derived: apm.member', q(a member's id));
+finds('UPDATE apm.member SET member = 3 - member', 'derived: apm.member', 'what members are');
+finds('UPDATE apm.member SET height = 1', 'derived: apm.member', q(a member's height));
+finds('DELETE FROM apm.member WHERE member = 1', 'derived: apm.member', 'a missing member');
 my %patient = (
 	apid => q('px'), origin => flip('origin', 0), version => 'version + 1', profile => flip('profile', 0),
 	height => 'height + 1', position => 'position + 1', changed_height => 'changed_height + 1', erased_height => '2');
-finds("UPDATE apm.ledger_patient SET $_ = $patient{$_} WHERE apid = 'p3'", '(apm.ledger_patient|leaf): ', "a patient's $_")
+finds("UPDATE apm.ledger_patient SET $_ = $patient{$_} WHERE apid = 'p3'", '(derived: apm.ledger_patient|verdict)', "a patient's $_")
   foreach sort keys %patient;
-finds("UPDATE apm.ledger_patient SET $_ = $patient{$_} WHERE apid = 'p1'", '(apm.ledger_patient|leaf): ', "a changed patient's $_")
+finds("UPDATE apm.ledger_patient SET $_ = $patient{$_} WHERE apid = 'p1'", '(derived: apm.ledger_patient|verdict)', "a changed patient's $_")
   foreach sort keys %patient;
-finds(q(DELETE FROM apm.ledger_patient WHERE apid = 'p3'), 'apm.ledger_patient: ', 'a missing patient');
+finds(q(DELETE FROM apm.ledger_patient WHERE apid = 'p3'), 'derived: apm.ledger_patient', 'a missing patient');
 finds(q(INSERT INTO apm.ledger_patient SELECT 'px', origin, version, profile, height, position, changed_height FROM apm.ledger_patient WHERE apid = 'p3'),
-	'apm.ledger_patient: it says more', 'a patient too many');
+	'derived: apm.ledger_patient: it says more', 'a patient too many');
 my %record = (
 	rid => 'gen_random_uuid()', apid => q('p3'), tid => 'gen_random_uuid()', height => 'height + 1',
 	position => 'position + 1', leaf => flip('leaf', 0), superseded_by => 'gen_random_uuid()');
-finds("UPDATE apm.ledger_record SET $_ = $record{$_} WHERE apid = 'p2'", 'apm.ledger_record: ', "a record's $_")
+finds("UPDATE apm.ledger_record SET $_ = $record{$_} WHERE apid = 'p2'", 'derived: apm.ledger_record', "a record's $_")
   foreach sort keys %record;
-finds(q(UPDATE apm.ledger_record SET superseded_by = NULL), 'apm.ledger_record: ', 'an amendment forgotten');
-finds(q(DELETE FROM apm.ledger_record WHERE apid = 'p2'), 'apm.ledger_record: ', 'a missing record');
+finds(q(UPDATE apm.ledger_record SET superseded_by = NULL), 'derived: apm.ledger_record', 'an amendment forgotten');
+finds(q(DELETE FROM apm.ledger_record WHERE apid = 'p2'), 'derived: apm.ledger_record', 'a missing record');
 finds(q(INSERT INTO apm.ledger_record SELECT gen_random_uuid(), apid, tid, height, position, leaf FROM apm.ledger_record LIMIT 1),
-	'apm.ledger_record: it says more', 'a record too many');
+	'derived: apm.ledger_record: it says more', 'a record too many');
 
 # --- each byte and each bit of a number: what apm_verify() does not find, of changes made one at a time
 my @columns = (
@@ -184,12 +185,12 @@ foreach my $set (@columns)
 	finds_every_change($node, 'clinic', $table, $_, $type, $where) foreach @names;
 }
 finds(q(UPDATE apm.body SET proof = set_byte(proof, 73, 4) WHERE get_byte(proof, 73) = 3 AND get_byte(proof, 69) = 0),
-	'leaf: the verdict', 'a statement of three said to have had four');
+	'verdict', 'a statement of three said to have had four');
 foreach my $column (qw(origin profile))
 {
-	finds("UPDATE apm.ledger_patient SET $column = substring($column, 2) WHERE apid = 'p3'", '(apm.ledger_patient|leaf|block): ', "a patient's $column cut short");
+	finds("UPDATE apm.ledger_patient SET $column = substring($column, 2) WHERE apid = 'p3'", '(derived: apm.ledger_patient|verdict|row)', "a patient's $column cut short");
 }
-finds('UPDATE apm.member SET spki = substring(spki, 2)', '(apm.member|block|leaf): ', q(a member's key cut short));
+finds('UPDATE apm.member SET spki = substring(spki, 2)', 'row', q(a member's key cut short));
 
 # --- the place of the first fault
 is( sql(q(BEGIN; ALTER TABLE apm.body DISABLE TRIGGER ALL;
