@@ -43,7 +43,8 @@ NO_LOCALE = 1
 ISOLATION := $(sort $(patsubst test/isolation/specs/%.spec,%,$(wildcard test/isolation/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation --load-extension=pgcrypto --load-extension=apm
 
-EXTRA_CLEAN = $(OBJS:.o=.d) src/exports.list build tmp_check log test/modules/*.so test/modules/*.d
+EXTRA_CLEAN = $(OBJS:.o=.d) src/exports.list build tmp_check log test/modules/*.so test/modules/*.d \
+	$(addprefix contrib/apm-verify/,apm-verify *.o *.d)
 
 ifneq ($(PGXS),)
 include $(PGXS)
@@ -55,6 +56,7 @@ endif
 
 -include $(OBJS:.o=.d)
 
+include contrib/contrib.mk
 include test/core.mk
 include test/modules.mk
 
@@ -87,7 +89,7 @@ clang-check:
 		-fsyntax-only $(OBJS:.o=.c)
 
 format:
-	clang-format -i $(wildcard src/*.[ch] src/*/*.[ch] test/*/*.[ch])
+	clang-format -i $(wildcard src/*.[ch] src/*/*.[ch] test/*/*.[ch] contrib/*/*.[ch])
 
 fuzz: FUZZ_SECONDS ?= 120
 fuzz:

@@ -9,7 +9,7 @@ core_warnings := -Wall -Wextra -Werror
 core_cppflags := -Isrc -MMD -MP -D_GNU_SOURCE
 sanitize := -g -O1 -fno-omit-frame-pointer -fno-sanitize-recover=all
 
-core-tests: $(core_tests)
+core-tests: $(core_tests) build/asan/apm-verify
 fuzzers: $(core_fuzzers)
 .PHONY: core-tests fuzzers
 .SECONDARY:
@@ -24,6 +24,11 @@ build/asan/test_%.o: test/core/test_%.c
 
 build/asan/test_%: build/asan/test_%.o $(core_sources:src/core/%.c=build/asan/core/%.o)
 	gcc $(sanitize) -fsanitize=address,undefined -o $@ $^ -lcrypto -lcrypt
+
+# apm-verify as test_apm_verify runs it
+build/asan/apm-verify: $(wildcard contrib/apm-verify/*.[ch]) $(core_sources:src/core/%.c=build/asan/core/%.o)
+	gcc $(core_warnings) $(filter-out -M%,$(core_cppflags)) -DAPM_VERSION='"test"' $(sanitize) -fsanitize=address,undefined \
+		-o $@ $(filter-out %.h,$^) -lcrypto -lcrypt
 
 build/fuzz/core/%.o: src/core/%.c
 	@mkdir -p $(@D)

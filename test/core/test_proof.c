@@ -2,57 +2,9 @@
  * test_proof.c
  *	  Digests and proofs: those of a chain are good, each that says anything else is not.
  */
-#include "core/proof.h"
-
-#include "core/digest.h"
-#include "lines.h"
+#include "proofs.h"
 
 static Story story;
-
-static ApmSlice
-slice_of(const ApmBuf *buf)
-{
-	return APM_SLICE(buf->data, buf->len);
-}
-
-static ApmHead
-head_at(size_t height)
-{
-	return chain_head(&story.chain, height, story.nodes[height > STORY_NODE_SUCCESSION]);
-}
-
-/* Leaves of the history tree. */
-static void
-history(size_t count, ApmDigest *leaves)
-{
-	for (size_t i = 0; i < count; i++)
-		CHECK_OK(apm_merkle_leaf(&APM_SLICE(story.chain.blocks[i].stored.hash.bytes, APM_DIGEST_LEN), 1,
-								 &leaves[i]));
-}
-
-static ApmProof
-proof_of(size_t height, size_t position, size_t head)
-{
-	const ChainBlock *b = &story.chain.blocks[height];
-	ApmProof proof = {.head = head, .position = (uint32_t) position, .rule = b->entries[position].rule};
-	ApmDigest leaves[STORY_BLOCKS];
-	ApmDigest hashes[CHAIN_ENTRIES];
-
-	memcpy(proof.encoded, b->encoded, APM_HEADER_LEN);
-	for (size_t i = 0; i < b->stored.count; i++)
-	{
-		ApmEntry entry = {b->entries[i].tid, (uint8_t) b->entries[i].kind, b->entries[i].rule,
-						  b->entries[i].leaf};
-
-		CHECK_OK(apm_entry_hash(&entry, &hashes[i]));
-	}
-	CHECK_OK(apm_merkle_path(hashes, b->stored.count, position, &proof.path));
-	history(head, leaves);
-	if (height < head)
-		CHECK_OK(apm_merkle_path(leaves, head, height, &proof.history));
-	apm_put_raw(&proof.transaction, b->bodies[position].data, b->bodies[position].len);
-	return proof;
-}
 
 /* Microseconds since 1970 as people write them. */
 static void
@@ -92,7 +44,7 @@ test_heads(void)
 
 	for (size_t height = 0; height < STORY_BLOCKS; height += 9)
 	{
-		head = head_at(height);
+		head = story_head(&story, height);
 		apm_buf_reset(&text);
 		apm_head_write(&head, &text);
 		CHECK_OK(apm_buf_status(&text));
@@ -120,18 +72,18 @@ test_heads(void)
 static void
 test_bad_heads(void)
 {
-	ApmHead head = head_at(5);
-	ApmHead other = head_at(6);
+	ApmHead head = story_head(&story, 5);
+	ApmHead other = story_head(&story, 6);
 
 	CHECK_OK(apm_head_check(&head));
 	apm_ec_spki(story.nodes[1], head.node);
 	CHECK_STATUS(apm_head_check(&head), APM_ERR_VERIFY);
 	memset(head.node, 0, APM_SPKI_LEN);
 	CHECK_STATUS(apm_head_check(&head), APM_ERR_FORMAT);
-	head = head_at(5);
+	head = story_head(&story, 5);
 	head.signature = other.signature;
 	CHECK_STATUS(apm_head_check(&head), APM_ERR_VERIFY);
-	head = head_at(5);
+	head = story_head(&story, 5);
 	do
 	{
 		head.header.nonce++;
@@ -172,8 +124,8 @@ test_proofs(void)
 		{
 			const ApmStoredEntry *e = &story.chain.blocks[height].entries[i];
 			size_t to = height + (height * 7 + i) % (STORY_BLOCKS - height);
-			ApmHead head = head_at(to);
-			ApmProof proof = proof_of(height, i, to);
+			ApmHead head = story_head(&story, to);
+			ApmProof proof = proof_of(story.chain.blocks, height, i, to);
 
 			CHECK(is_proved(&proof, &head) == (e->rule == APM_RULE_NONE || e->kind == APM_KIND_QUERY));
 			proved++;
@@ -187,9 +139,9 @@ test_proofs(void)
 static void
 test_bad_proofs(size_t height, size_t position, size_t to)
 {
-	ApmProof proof = proof_of(height, position, to);
-	ApmHead head = head_at(to);
-	ApmHead other = head_at(to - 1);
+	ApmProof proof = proof_of(story.chain.blocks, height, position, to);
+	ApmHead head = story_head(&story, to);
+	ApmHead other = story_head(&story, to - 1);
 
 	CHECK(is_proved(&proof, &head));
 	CHECK_STATUS(apm_proof_verify(&proof, &other), APM_ERR_RANGE);
@@ -228,21 +180,6 @@ test_bad_proofs(size_t height, size_t position, size_t to)
 	apm_proof_free(&proof);
 }
 
-static ApmConsistency
-consistency(size_t old_height, size_t new_height)
-{
-	ApmConsistency proof = {.old_height = old_height, .new_height = new_height};
-	ApmDigest leaves[STORY_BLOCKS];
-
-	history(new_height, leaves);
-	if (old_height < new_height)
-	{
-		CHECK_OK(apm_merkle_consistency(leaves, old_height, new_height, &proof.history));
-		CHECK_OK(apm_merkle_path(leaves, new_height, old_height, &proof.inclusion));
-	}
-	return proof;
-}
-
 /* Between all pairs of heads; none that is changed, or of other heads. */
 static void
 test_consistency(void)
@@ -252,14 +189,14 @@ test_consistency(void)
 
 	for (size_t from = 0; from < STORY_BLOCKS; from += 3)
 	{
-		old_head = head_at(from);
+		old_head = story_head(&story, from);
 		for (size_t to = from; to < STORY_BLOCKS; to += 7)
 		{
-			ApmConsistency proof = consistency(from, to);
+			ApmConsistency proof = consistency_of(story.chain.blocks, from, to);
 			ApmConsistency got;
 			ApmBuf text = {0};
 
-			new_head = head_at(to);
+			new_head = story_head(&story, to);
 			apm_consistency_write(&proof, &text);
 			CHECK_OK(apm_consistency_read(slice_of(&text), &got));
 			CHECK_OK(apm_consistency_verify(&got, &old_head, &new_head));

@@ -7,10 +7,10 @@
  * own transactions is still found; what does not is a good chain of its own, and another one than the one that a
  * digest was kept of.
  */
-#include "core/proof.h"
 #include "core/replay_state.h"
 
 #include "lines.h"
+#include "proofs.h"
 
 #define TOLD_FROM 72 /* a block with a query, behind everything that counts queries */
 
@@ -265,23 +265,6 @@ tell_again(void)
 	}
 }
 
-/* What both proofs of a chain's growth would be, of these blocks. */
-static ApmConsistency
-prove(const ChainBlock *blocks, size_t old_height, size_t new_height)
-{
-	ApmConsistency proof = {.old_height = old_height, .new_height = new_height};
-	ApmDigest leaves[STORY_BLOCKS];
-
-	for (size_t i = 0; i < new_height; i++)
-		CHECK_OK(apm_merkle_leaf(&APM_SLICE(blocks[i].stored.hash.bytes, APM_DIGEST_LEN), 1, &leaves[i]));
-	if (old_height < new_height)
-	{
-		CHECK_OK(apm_merkle_consistency(leaves, old_height, new_height, &proof.history));
-		CHECK_OK(apm_merkle_path(leaves, new_height, old_height, &proof.inclusion));
-	}
-	return proof;
-}
-
 /* The tail told again is a good chain, and found by every digest of what it replaces and by no other. */
 static void
 test_remined(void)
@@ -299,8 +282,8 @@ test_remined(void)
 	CHECK_OK(apm_head_check(&tip));
 	for (size_t at = STORY_NODE_SUCCESSION + 1; at < STORY_BLOCKS; at++)
 	{
-		ApmHead digest = chain_head(&story.chain, at, node_of(at));
-		ApmConsistency proof = prove(told, at, STORY_BLOCKS - 1);
+		ApmHead digest = story_head(&story, at);
+		ApmConsistency proof = consistency_of(told, at, STORY_BLOCKS - 1);
 		bool kept = at < TOLD_FROM;
 
 		CHECK_STATUS(apm_consistency_verify(&proof, &digest, &tip), kept ? APM_OK : APM_ERR_VERIFY);
@@ -336,7 +319,7 @@ static void
 test_cut(void)
 {
 	Lines lines = lines_of(&story);
-	ApmHead tip = chain_head(&story.chain, STORY_BLOCKS - 1, story.nodes[1]);
+	ApmHead tip = story_head(&story, STORY_BLOCKS - 1);
 
 	CHECK(lines_read(&lines, &tip).rule == APM_FAULT_NONE);
 	while (--lines.count > STORY_SECOND_ERASURE)
