@@ -18,7 +18,8 @@
 typedef struct ApmStudy
 {
 	char name[APM_STUDY_NAME_MAX + 1];
-	uint8 id[APM_STUDY_LEN]; /* first bytes of SHA-256("apm study" || id of the origin's first key || len,name) */
+	uint8 id
+		[APM_STUDY_LEN]; /* first bytes of SHA-256("apm study" || id of the origin's first key || len,name) */
 } ApmStudy;
 
 /* Raises 22023 unless the name is one: a lower case letter, then lower case letters, digits, _ and -. */
