@@ -27,6 +27,21 @@ apm_sql_freeze(bool frozen)
 	only_reading = frozen;
 }
 
+void
+apm_sql_frozen(void (*step)(void *arg), void *arg)
+{
+	apm_sql_freeze(true);
+	PG_TRY();
+	{
+		step(arg);
+	}
+	PG_FINALLY();
+	{
+		apm_sql_freeze(false);
+	}
+	PG_END_TRY();
+}
+
 static void
 prepare(ApmStatement *statement)
 {

@@ -65,6 +65,8 @@ extern uint64 apm_run_latest(ApmStatement *statement, const Datum *args);
  * caller's snapshot sees.  The caller switches back also when an error jumps (PG_FINALLY).
  */
 extern void apm_sql_freeze(bool frozen);
+/* Calls step(arg) in between. */
+extern void apm_sql_frozen(void (*step)(void *arg), void *arg);
 
 /* One value. */
 extern Datum apm_uuid_datum(const ApmUuid *uuid);

@@ -24,9 +24,6 @@
 
 PG_FUNCTION_INFO_V1(apm_staff_of);
 
-/* microseconds from 1970 to 2000 */
-#define EPOCH_SHIFT ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
-
 /* What stands for somebody who acts as one role and logged in as another. */
 static void
 staff_pseudonym(const NameData *acting, const NameData *login, uint8 out[APM_STAFF_LEN])
@@ -170,18 +167,6 @@ apm_section_end(const ApmSection *section)
 {
 	SPI_finish();
 	apm_privileged_end(&section->user);
-}
-
-TimestampTz
-apm_time_of(uint64 us)
-{
-	return (TimestampTz) us - EPOCH_SHIFT;
-}
-
-uint64
-apm_us_of(TimestampTz time)
-{
-	return (uint64) (time + EPOCH_SHIFT);
 }
 
 /*

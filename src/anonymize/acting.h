@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "apm_sql.h"
+#include "apm_time.h"
 #include "apm_user.h"
 #include "chain/make.h"
 #include "core/transaction.h"
@@ -52,10 +53,5 @@ typedef struct ApmSection
 
 extern void apm_section_begin(ApmSection *section);
 extern void apm_section_end(const ApmSection *section);
-
-/* A time of the chain, in microseconds since 1970 (apm_now_us), as PostgreSQL has it. */
-extern TimestampTz apm_time_of(uint64 us);
-/* And back, of a time after 1970. */
-extern uint64 apm_us_of(TimestampTz time);
 
 #endif /* APM_ACTING_H */

@@ -11,12 +11,19 @@
 #include "postgres.h"
 
 #include "core/contract.h"
+#include "core/head.h"
 
 /* The chain of this database and the id of the key that this APM signs with now; false when apm_setup was not called. */
 extern bool apm_chain_identity(ApmDigest *chain, ApmDigest *origin);
 
 /* The id of the first key of our origin, or of our node: whom the chain knows it as.  False as above. */
 extern bool apm_chain_home(ApmMember member, ApmDigest *home);
+
+/*
+ * The head of the chain, checked as whoever keeps it will check it; false while there is no block.  Raises AP005 if
+ * what the ledger ends with is not a block that its node signed.
+ */
+extern bool apm_chain_head(ApmHead *out);
 
 /* Is this the id of our origin, or of our node, by any of its keys? */
 extern bool apm_chain_is_ours(ApmMember member, const ApmDigest *id);

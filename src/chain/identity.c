@@ -16,6 +16,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 
+#include "apm_errors.h"
 #include "apm_sql.h"
 #include "chain/identity.h"
 
@@ -128,6 +129,14 @@ void
 apm_chain_identity_changed(void)
 {
 	CacheInvalidateRelcacheByRelid(chain_table());
+}
+
+void
+apm_chain_require(ApmChainIdentity *out)
+{
+	if (!apm_chain_read(out))
+		ereport(ERROR, (errcode(ERRCODE_APM_NOT_SET_UP), errmsg("this database takes part in no chain"),
+						errhint("Call apm_setup().")));
 }
 
 bool

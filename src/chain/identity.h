@@ -21,6 +21,8 @@ typedef struct ApmChainIdentity
 
 /* False when apm_setup() was not called.  Expects SPI and apm_privileged. */
 extern bool apm_chain_read(ApmChainIdentity *out);
+/* The same; raises AP011 when it was not. */
+extern void apm_chain_require(ApmChainIdentity *out);
 
 /* A key of ours may have been replaced: all processes read apm.member anew once this transaction has committed. */
 extern void apm_chain_identity_changed(void);

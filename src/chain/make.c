@@ -4,9 +4,7 @@
  */
 #include "postgres.h"
 
-#include "datatype/timestamp.h"
 #include "miscadmin.h"
-#include "utils/timestamp.h"
 
 #include "apm_errors.h"
 #include "chain/make.h"
@@ -16,14 +14,6 @@
 
 /* Tries between two looks at interrupts: some ten milliseconds. */
 #define SLICE_TRIES 65536
-
-uint64
-apm_now_us(void)
-{
-	const int64 epoch = (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
-
-	return (uint64) (GetCurrentTimestamp() + epoch);
-}
 
 uint64
 apm_block_time(const ApmHeader *parent, const ApmOpened *opened, int n)

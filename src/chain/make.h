@@ -9,11 +9,9 @@
 
 #include "postgres.h"
 
+#include "apm_time.h"
 #include "chain/batch.h"
 #include "chain/identity.h"
-
-/* Now, in microseconds since 1970-01-01 UTC. */
-extern uint64 apm_now_us(void);
 
 /*
  * The time of a block after parent (NULL: genesis) with these transactions: now, but not
