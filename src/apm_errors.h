@@ -45,6 +45,8 @@
 #define ERRCODE_APM_IDENTITY MAKE_SQLSTATE('A', 'P', '0', '1', '5')
 /* A record violates a data rule of the contract; the message names the rule. */
 #define ERRCODE_APM_DATA_RULE MAKE_SQLSTATE('A', 'P', '0', '1', '6')
+/* A digest of the ledger could not be given out; apm.status shows it. */
+#define ERRCODE_APM_DIGEST MAKE_SQLSTATE('A', 'P', '0', '1', '7')
 
 /*
  * Raises the error that a core status stands for; doing completes "could not ...",

@@ -18,6 +18,9 @@
 
 bool apm_allow_paper_profile = false;
 char *apm_databases = NULL;
+char *apm_digest_command = NULL;
+char *apm_digest_directory = NULL;
+int apm_digest_interval = 0;
 char *apm_key_directory = NULL;
 int apm_max_outbox = 1000000;
 int apm_max_queue = 1000000;
@@ -62,6 +65,30 @@ static const ApmSetting settings[] = {
 		.context = PGC_SIGHUP,
 		.flags = GUC_LIST_INPUT,
 		.text = &apm_databases,
+	},
+	{
+		.name = "apm.digest_command",
+		.summary = "Shell command that is given a digest of the ledger on its standard input.",
+		.detail = "%h in it stands for the height of the digest's block.",
+		.context = PGC_SUSET,
+		.flags = GUC_SUPERUSER_ONLY,
+		.text = &apm_digest_command,
+	},
+	{
+		.name = "apm.digest_directory",
+		.summary = "Directory in which digests of the ledger are put.",
+		.detail = "An absolute path; each digest is a file of its own.",
+		.context = PGC_SUSET,
+		.flags = GUC_SUPERUSER_ONLY,
+		.text = &apm_digest_directory,
+	},
+	{
+		.name = "apm.digest_interval",
+		.summary = "Blocks after which a digest of the ledger is given out again; 0 is never.",
+		.context = PGC_SUSET,
+		.number = &apm_digest_interval,
+		.min = 0,
+		.max = INT_MAX,
 	},
 	{
 		.name = "apm.key_directory",

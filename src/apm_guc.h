@@ -13,6 +13,9 @@ typedef enum ApmPseudonymMode
 
 extern bool apm_allow_paper_profile;
 extern char *apm_databases;
+extern char *apm_digest_command;
+extern char *apm_digest_directory;
+extern int apm_digest_interval;
 extern char *apm_key_directory;
 extern int apm_max_outbox;
 extern int apm_max_queue;

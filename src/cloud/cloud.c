@@ -2,7 +2,7 @@
  * cloud.c
  *	  The cloud worker: one turn.
  *
- * Somebody waits for an answer; nobody waits for a push.  So letters come first.
+ * Somebody waits for an answer; nobody waits for a push or a digest.  So letters come first.
  */
 #include "postgres.h"
 
@@ -25,15 +25,22 @@ start(void)
 	SetConfigOption("enable_sort", "off", PGC_USERSET, PGC_S_SESSION);
 }
 
+/* Of two answers of a turn the one that wants the next turn sooner. */
+static int
+sooner(int one, int other)
+{
+	if (one == APM_TURN_IDLE || other == APM_TURN_IDLE)
+		return Max(one, other);
+	return Min(one, other);
+}
+
 static int
 turn(void)
 {
 	int letters = apm_letters_turn();
 	int pushing = apm_push_turn();
 
-	if (letters == APM_TURN_AGAIN || pushing == APM_TURN_IDLE)
-		return letters;
-	return pushing;
+	return sooner(letters, sooner(pushing, apm_publish_turn()));
 }
 
 void

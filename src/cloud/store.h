@@ -67,6 +67,7 @@ extern void apm_deadline_stop(void);
 /* Turns of the worker: what each answers is as in ApmWorkerDesc. */
 extern int apm_push_turn(void);
 extern int apm_letters_turn(void);
+extern int apm_publish_turn(void);
 /* A read got through: do not wait longer with pushing. */
 extern void apm_push_soon(void);
 

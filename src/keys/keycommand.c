@@ -13,9 +13,9 @@
 
 #include <sys/wait.h>
 
-#include "lib/stringinfo.h"
 #include "storage/fd.h"
 
+#include "apm_command.h"
 #include "apm_errors.h"
 #include "apm_guc.h"
 #include "keys/keycommand.h"
@@ -24,31 +24,6 @@ bool
 apm_keycommand_is_set(void)
 {
 	return apm_secret_command != NULL && apm_secret_command[0] != '\0';
-}
-
-/* The command line for a key: %k is the name, %% a percent sign. */
-static char *
-command_line(const char *name)
-{
-	StringInfoData line;
-
-	initStringInfo(&line);
-	for (const char *p = apm_secret_command; *p != '\0'; p++)
-	{
-		if (p[0] == '%' && p[1] == 'k')
-		{
-			appendStringInfoString(&line, name);
-			p++;
-		}
-		else if (p[0] == '%' && p[1] == '%')
-		{
-			appendStringInfoChar(&line, '%');
-			p++;
-		}
-		else
-			appendStringInfoChar(&line, *p);
-	}
-	return line.data;
 }
 
 /* Reads a stream to its end; false if there are more than max bytes. */
@@ -89,7 +64,7 @@ apm_keycommand_read(const char *name, size_t max, ApmBuf *out, int *exit_code)
 	int status;
 
 	fflush(NULL);
-	stream = OpenPipeStream(command_line(name), PG_BINARY_R);
+	stream = OpenPipeStream(apm_command_line(apm_secret_command, 'k', name), PG_BINARY_R);
 	if (stream == NULL)
 		ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 						errmsg("could not run apm.secret_command for key \"%s\": %m", name)));
