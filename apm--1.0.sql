@@ -728,6 +728,63 @@ COMMENT ON FUNCTION @extschema@.apm_verify(bigint, bigint) IS
 REVOKE ALL ON FUNCTION @extschema@.apm_verify(bigint, bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.apm_verify(bigint, bigint) TO apm_admin, apm_auditor;
 
+-- What leaves this server so that others can check it.  A sensor gets no digest: the height would tell it
+-- what became of its records.
+CREATE FUNCTION @extschema@.apm_digest() RETURNS jsonb
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_digest';
+COMMENT ON FUNCTION @extschema@.apm_digest() IS
+	'the head of the chain as its node signed it; kept elsewhere it stands for everything before it';
+REVOKE ALL ON FUNCTION @extschema@.apm_digest() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_digest() TO apm_admin, apm_auditor;
+
+CREATE FUNCTION @extschema@.apm_prove(rid uuid, digest jsonb DEFAULT NULL) RETURNS jsonb
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_prove';
+COMMENT ON FUNCTION @extschema@.apm_prove(uuid, jsonb) IS
+	'proof that a record stands in the ledger, for whoever has the digest, or one of the end of the chain';
+REVOKE ALL ON FUNCTION @extschema@.apm_prove(uuid, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_prove(uuid, jsonb) TO apm_admin, apm_auditor;
+
+CREATE FUNCTION @extschema@.apm_prove_read(tid uuid, digest jsonb DEFAULT NULL) RETURNS jsonb
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_prove_read';
+COMMENT ON FUNCTION @extschema@.apm_prove_read(uuid, jsonb) IS
+	'proof that a query, allowed or refused, stands in the ledger, likewise';
+REVOKE ALL ON FUNCTION @extschema@.apm_prove_read(uuid, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_prove_read(uuid, jsonb) TO apm_admin, apm_auditor;
+
+CREATE FUNCTION @extschema@.apm_prove_consistency(old jsonb, new jsonb DEFAULT NULL) RETURNS jsonb
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_prove_consistency';
+COMMENT ON FUNCTION @extschema@.apm_prove_consistency(jsonb, jsonb) IS
+	'proof that the chain of one digest has grown out of that of an older one; of the end of the chain, if none is given';
+REVOKE ALL ON FUNCTION @extschema@.apm_prove_consistency(jsonb, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_prove_consistency(jsonb, jsonb)
+	TO apm_admin, apm_registrar, apm_clinician, apm_researcher, apm_auditor;
+
+CREATE FUNCTION @extschema@.apm_verify_proof(proof jsonb, digest jsonb,
+	OUT ok boolean, OUT fault text, OUT tid uuid, OUT kind text, OUT rule text, OUT height bigint,
+	OUT "position" integer, OUT recorded_at timestamptz, OUT rid uuid)
+	RETURNS record LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'apm_verify_proof';
+COMMENT ON FUNCTION @extschema@.apm_verify_proof(jsonb, jsonb) IS
+	'does this prove a transaction to stand in the chain of the digest, and which one? asks no ledger';
+REVOKE ALL ON FUNCTION @extschema@.apm_verify_proof(jsonb, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_verify_proof(jsonb, jsonb)
+	TO apm_admin, apm_registrar, apm_clinician, apm_sensor, apm_researcher, apm_auditor;
+
+CREATE FUNCTION @extschema@.apm_verify_consistency(proof jsonb, old jsonb, new jsonb,
+	OUT ok boolean, OUT fault text)
+	RETURNS record LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'apm_verify_consistency';
+COMMENT ON FUNCTION @extschema@.apm_verify_consistency(jsonb, jsonb, jsonb) IS
+	'does this prove the chain of the newer digest to have grown out of that of the older one? asks no ledger';
+REVOKE ALL ON FUNCTION @extschema@.apm_verify_consistency(jsonb, jsonb, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_verify_consistency(jsonb, jsonb, jsonb)
+	TO apm_admin, apm_registrar, apm_clinician, apm_sensor, apm_researcher, apm_auditor;
+
+CREATE FUNCTION @extschema@.apm_export_ledger() RETURNS SETOF text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'apm_export_ledger';
+COMMENT ON FUNCTION @extschema@.apm_export_ledger() IS
+	'the ledger as it is stored, a line a block, for whoever verifies it elsewhere';
+REVOKE ALL ON FUNCTION @extschema@.apm_export_ledger() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_export_ledger() TO apm_admin, apm_auditor;
+
 -- A site rule's name is in the ledger.
 CREATE FUNCTION apm.rule_name(rule smallint) RETURNS text
 	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'apm_rule_name_sql';
@@ -1381,6 +1438,7 @@ CREATE VIEW apm.status AS
 		i.hash AS tip,
 		i.block_time AS last_block_at,
 		CASE w.worker WHEN 'apm cloud' THEN coalesce(now() - q.oldest, interval '0') END AS cloud_lag,
+		CASE w.worker WHEN 'apm cloud' THEN p.height END AS digest_height,
 		w.refusal
 	FROM @extschema@.apm_worker_status() AS w
 		LEFT JOIN (
@@ -1394,10 +1452,11 @@ CREATE VIEW apm.status AS
 			SELECT 'apm reception', 'waiting', count(*), min(w.since) FROM ONLY apm.waiting AS w WHERE w.reason = 'new'
 		) AS q ON q.worker = w.worker
 		LEFT JOIN ONLY apm.tip AS t ON true
+		LEFT JOIN ONLY apm.digest_published AS p ON true
 		LEFT JOIN apm.block_info AS i ON i.height = t.height AND i.hash = encode(t.hash, 'hex')
 	WHERE w.database = current_database();
 COMMENT ON VIEW apm.status IS
-	'one row a worker: its state, last turn and last error, what waits for it, the tip of the chain, why the node refuses';
+	'one row a worker: its state, last turn and last error, what waits for it, the tip of the chain, the last digest given out, why the node refuses';
 REVOKE ALL ON apm.status FROM PUBLIC;
 GRANT SELECT ON apm.status TO apm_admin, apm_auditor;
 

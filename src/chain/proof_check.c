@@ -61,23 +61,21 @@ rule_datum(uint16 rule)
 	return CStringGetTextDatum(name != NULL ? name : psprintf("%u", rule));
 }
 
-/* Columns from kind on: what a good proof is of. */
+/* Columns from tid on: what a good proof is of. */
 static void
 describe(const ApmProof *proof, Datum *values, bool *nulls)
 {
 	const ApmTransaction *tx = &proof->opened.tx;
 
 	values[2] = apm_uuid_datum(&proof->opened.tid);
-	nulls[3] = !proof->opened.wellformed;
-	if (!nulls[3])
-		values[3] = CStringGetTextDatum(apm_kind_name(tx->kind));
+	values[3] = CStringGetTextDatum(apm_kind_name(tx->kind));
 	nulls[4] = proof->rule == APM_RULE_NONE;
 	if (!nulls[4])
 		values[4] = rule_datum(proof->rule);
 	values[5] = Int64GetDatum((int64) proof->header.height);
 	values[6] = Int32GetDatum((int32) proof->position);
 	values[7] = TimestampTzGetDatum(apm_time_of(proof->header.time_us));
-	nulls[8] = nulls[3] || tx->kind != APM_KIND_PRIMARY;
+	nulls[8] = tx->kind != APM_KIND_PRIMARY;
 	if (!nulls[8])
 		values[8] = apm_uuid_datum(&tx->u.primary.rid);
 }
