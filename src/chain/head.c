@@ -57,9 +57,10 @@ void
 apm_head_of_chain(const ApmHead *head, const ApmChainIdentity *identity)
 {
 	if (memcmp(&head->header.chain, &identity->chain, sizeof(ApmDigest)) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the digest is of another chain"),
-				 errhint("The member \"chain\" of a digest says which; apm_setup() has returned this one's.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the digest is of another chain"),
+			 errhint("The member \"chain\" of a digest says which; apm_setup() has returned this one's.")));
 }
 
 void
@@ -74,8 +75,9 @@ apm_head_of_ledger(const ApmHead *head, const ApmChainIdentity *identity)
 
 	apm_head_of_chain(head, identity);
 	if (apm_run(&find, args) == 0)
-		ereport(ERROR, (errcode(ERRCODE_APM_TAMPERED), errmsg("the ledger does not have the head of the digest"),
-						errhint("It was cut or rewritten since, or set back. Run apm_verify(digest).")));
+		ereport(ERROR,
+				(errcode(ERRCODE_APM_TAMPERED), errmsg("the ledger does not have the head of the digest"),
+				 errhint("It was cut or rewritten since, or set back. Run apm_verify(digest).")));
 }
 
 /* From a row of SPI_tuptable (header, signature, the node's key), of which any may be null or wrong. */
@@ -110,9 +112,10 @@ apm_chain_head(ApmHead *out)
 {
 	/* a header names its node in bytes 187 to 218 */
 	static ApmStatement last = {
-		.sql = "SELECT b.header, b.signature, m.spki FROM ONLY apm.tip AS t"
-			   " LEFT JOIN ONLY apm.block AS b ON b.hash = t.hash"
-			   " LEFT JOIN ONLY apm.member AS m ON m.id = pg_catalog.substring(b.header, 187, 32) AND m.member = $1",
+		.sql =
+			"SELECT b.header, b.signature, m.spki FROM ONLY apm.tip AS t"
+			" LEFT JOIN ONLY apm.block AS b ON b.hash = t.hash"
+			" LEFT JOIN ONLY apm.member AS m ON m.id = pg_catalog.substring(b.header, 187, 32) AND m.member = $1",
 		.nargs = 1,
 		.types = {INT2OID},
 	};
@@ -121,8 +124,9 @@ apm_chain_head(ApmHead *out)
 	if (apm_run(&last, args) == 0)
 		return false;
 	if (!head_of_row(0, out))
-		ereport(ERROR, (errcode(ERRCODE_APM_TAMPERED), errmsg("the ledger does not end with a block of its node"),
-						errhint("Run apm_verify().")));
+		ereport(ERROR,
+				(errcode(ERRCODE_APM_TAMPERED), errmsg("the ledger does not end with a block of its node"),
+				 errhint("Run apm_verify().")));
 	return true;
 }
 

@@ -173,9 +173,10 @@ prove(const Standing *standing, const ApmHead *head)
 	ApmDigest block;
 
 	if (standing->height > (int64) n)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("the digest is older than the block of what is to be proved"),
-						errhint("Give a later digest, or none: the proof is then for the end of the chain.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the digest is older than the block of what is to be proved"),
+				 errhint("Give a later digest, or none: the proof is then for the end of the chain.")));
 	proof->head = n;
 	read_block(standing->height, proof, &block);
 	read_path(standing, &block, proof);
@@ -256,8 +257,9 @@ serve_consistency(void *arg)
 	proof->old_height = old_head.header.height;
 	proof->new_height = n;
 	if (proof->old_height > n)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("the old digest is younger than the new one"), errhint("Give the older one first.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the old digest is younger than the new one"), errhint("Give the older one first.")));
 	if (proof->old_height < n)
 	{
 		const ApmDigest *leaves = history_leaves(n);

@@ -54,7 +54,8 @@ open_input(ApmSlice input)
 	errno = 0;
 	/* the command must not have the end to write to, or it would wait for more */
 	if (fcntl(ends[0], F_SETFD, FD_CLOEXEC) == 0 && fcntl(ends[1], F_SETFD, FD_CLOEXEC) == 0 &&
-		fcntl(ends[1], F_SETFL, O_NONBLOCK) == 0 && write(ends[1], input.data, input.len) == (ssize_t) input.len)
+		fcntl(ends[1], F_SETFL, O_NONBLOCK) == 0 &&
+		write(ends[1], input.data, input.len) == (ssize_t) input.len)
 	{
 		close(ends[1]);
 		return ends[0];

@@ -95,7 +95,8 @@ static bool
 is_due(void)
 {
 	static ApmStatement look = {
-		.sql = "SELECT t.height, p.height FROM ONLY apm.tip AS t LEFT JOIN ONLY apm.digest_published AS p ON true",
+		.sql =
+			"SELECT t.height, p.height FROM ONLY apm.tip AS t LEFT JOIN ONLY apm.digest_published AS p ON true",
 	};
 	ApmRefusal why = apm_refusal_get();
 	int64 tip;
@@ -249,7 +250,8 @@ static void
 wait_for_command(void)
 {
 	apm_turn_activity("waiting for the command that takes a digest");
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, COMMAND_POLL_MS, PG_WAIT_EXTENSION);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, COMMAND_POLL_MS,
+					 PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 }
 
