@@ -197,7 +197,7 @@ is(as('doctor', q(SELECT string_agg(record->>'diagnosis', ' ' ORDER BY record->>
 state_is(forget('p6'), 'done', 'he can be forgotten after that');
 
 # --- somebody is at work on him
-as('chief', q(SELECT apm_add_data_rule('weight', 'weight', '{"range": [0, 500]}')));
+as('chief', q(SELECT apm_add_data_rule('weight', 'weight', '{"non-decreasing": true}')));
 wait_for($node, 'clinic', q(SELECT count(*) = 1 FROM apm.contract WHERE name = 'weight'), 'a data rule is in force');
 register('p7');
 $writer->query_safe(q(BEGIN; SELECT apm_submit('p7', '{"weight": 70}')));
@@ -233,11 +233,11 @@ sub session { return $node->background_psql('clinic', on_error_stop => 0) }
 sub gone
 {
 	my ($pid, $apid, $id, $name) = @_;
-	my ($file) = grep { /^erasure-journal-[0-9a-f]{16}$/ } slurp_dir($keys);
-	my $entries = () = slurp_file("$keys/$file") =~ /\Q$apid\E/g;
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	state_is($id, 'done', "$name: it is done all the same");
+	my ($file) = grep { /^erasure-journal-[0-9a-f]{16}$/ } slurp_dir($keys);
+	my $entries = () = slurp_file("$keys/$file") =~ /\Q$apid\E/g;
 	unknown($pid, "$name: he is unknown");
 	is(sql("SELECT count(*) FROM (SELECT apid FROM apm.patient UNION ALL SELECT apid FROM apm.profile UNION ALL SELECT apid FROM apm.last_value
 		UNION ALL SELECT apid FROM apm.note UNION ALL SELECT apid FROM apm.erasure) AS x WHERE apid = '$apid'"), '0', "$name: nothing is left of him");
