@@ -2,12 +2,13 @@
  * destroy.c
  *	  Destroying what this server keeps of a patient beside the ledger.
  *
- * With the wrapped key goes whatever is sealed under the patient's key, wherever copies of it are; with the index, the
- * way from the pid to the pseudonym.  The rest is thrown away because nobody needs it any more.
+ * With the wrapped key goes whatever is sealed under the patient's key, wherever copies of it are; with the
+ * index, the way from the pid to the pseudonym.  The rest is thrown away because nobody needs it any more.
  *
- * Somebody who found the patient before he was forgotten may still be at work, in a transaction that is open for
- * long: registrars hold the patient's lock, and a record that data rules look at holds the row of his last values.  Both are
- * taken first, or he is left for later.  What such a transaction still queues the contract refuses.
+ * Somebody who found the patient before he was forgotten may still be at work, in a transaction that is
+ * open for long: registrars hold the patient's lock, and a record that data rules look at holds the row of
+ * his last values.  Both are taken first, or he is left for later.  What such a transaction still queues
+ * the contract refuses.
  */
 #include "postgres.h"
 
@@ -16,7 +17,10 @@
 #include "anonymize/waiting.h"
 #include "apm_sql.h"
 
-/* Locks those patients who are free and there; marks whom it cannot lock, and sets the indexes of the others. */
+/*
+ * Locks those patients who are free and there; marks whom it cannot lock, and sets the indexes of the
+ * others.
+ */
 static int
 lock_patients(const ApmSlice *apids, int n, bool *free, ApmDigest *indexes)
 {

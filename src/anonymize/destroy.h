@@ -10,9 +10,10 @@
 #include "core/bytes.h"
 
 /*
- * Destroys key, profile, last values, notes, waiting records and the traces of submissions of n patients, in the
- * caller's transaction; what is gone already is no matter.  The caller has them in the journal.  Waits for nobody:
- * done[i] is false, and nothing was touched, where a transaction is about that patient just now.  In a section.
+ * Destroys key, profile, last values, notes, waiting records and the traces of submissions of n patients,
+ * in the caller's transaction; what is gone already is no matter.  The caller has them in the journal.
+ * Waits for nobody: done[i] is false, and nothing was touched, where a transaction is about that patient
+ * just now.  In a section.
  */
 extern void apm_patients_destroy(const ApmSlice *apids, int n, bool *done);
 

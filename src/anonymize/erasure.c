@@ -2,8 +2,8 @@
  * erasure.c
  *	  What becomes of a request to forget a patient.
  *
- * apm_forget() leaves a request, and reception does the rest.  It looks at how things are and not at what it did
- * before, so that it can be killed anywhere:
+ * apm_forget() leaves a request, and reception does the rest.  It looks at how things are and not at what
+ * it did before, so that it can be killed anywhere:
  *
  *		asked		the erasure is built from what the ledger has of the patient now, signed with the actor of the
  *					request, and queued: the request is sent
@@ -17,8 +17,8 @@
  * The journal comes before the destruction.  The other way round, a crash between the two and then a
  * restored backup would bring him back, with nobody to remember.
  *
- * An idle turn costs one statement: what was carried out last is remembered by the height of the newest erasure, and by
- * the journal's serial.
+ * An idle turn costs one statement: what was carried out last is remembered by the height of the newest
+ * erasure, and by the journal's serial.
  */
 #include "postgres.h"
 
@@ -113,8 +113,8 @@ read_erasure(const ApmUuid *tid, Doomed *out)
 }
 
 /*
- * Enters them in the journal, destroys them and ends their requests.  Whoever is busy is left for the next time; false if
- * all are.
+ * Enters them in the journal, destroys them and ends their requests.  Whoever is busy is left for the next
+ * time; false if all are.
  */
 static bool
 carry_out(const Outlook *outlook, const Doomed *doomed, int n)
@@ -143,8 +143,8 @@ carry_out(const Outlook *outlook, const Doomed *doomed, int n)
 }
 
 /*
- * The erasures, up to BATCH, of those of n erased patients of whom something is here, or who are not in the journal.
- * *pending is set if the final transaction of one is still to come.
+ * The erasures, up to BATCH, of those of n erased patients of whom something is here, or who are not in the
+ * journal. *pending is set if the final transaction of one is still to come.
  */
 static int
 pick_due(const Outlook *outlook, const ApmSlice *apids, ApmUuid *tids, int n, bool *pending)

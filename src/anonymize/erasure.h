@@ -8,8 +8,8 @@
 #include "postgres.h"
 
 /*
- * One step for requests, erased patients or the journal, in transactions of its own; answers as a worker's turn
- * does.  Part of reception's turn.
+ * One step for requests, erased patients or the journal, in transactions of its own; answers as a worker's
+ * turn does.  Part of reception's turn.
  */
 extern int apm_erasure_turn(void);
 

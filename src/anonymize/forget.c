@@ -2,9 +2,9 @@
  * forget.c
  *	  apm_forget(): a patient is to be forgotten.
  *
- * From the caller's commit on nobody knows the patient: he is found by no pid and opened for no reader, and what waits for
- * him is thrown away.  What takes longer, reception does after that (erasure.c): the erasure on the ledger, the journal,
- * and the end of his key.  apm_erasure_state() tells how far it is.
+ * From the caller's commit on nobody knows the patient: he is found by no pid and opened for no reader, and
+ * what waits for him is thrown away.  What takes longer, reception does after that (erasure.c): the erasure
+ * on the ledger, the journal, and the end of his key.  apm_erasure_state() tells how far it is.
  */
 #include "postgres.h"
 
@@ -23,7 +23,10 @@
 
 PG_FUNCTION_INFO_V1(apm_forget);
 
-/* The patient who is registered by that pid; raises if there is none, or if he is being forgotten.  Under his lock. */
+/*
+ * The patient who is registered by that pid; raises if there is none, or if he is being forgotten.  Under
+ * his lock.
+ */
 static void
 find_patient(const ApmPid *pid, char apid[APM_APID_MAX + 1])
 {

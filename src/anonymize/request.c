@@ -2,12 +2,13 @@
  * request.c
  *	  Requests to forget a patient: rows of apm.erasure, from being asked to being done or refused.
  *
- * The registrar has the request's id on paper beside the pid.  So when the patient is gone, the request must not lead to the
- * pseudonym, under which the ledger remembers who read him: aPid, Tid and actor leave it when it ends.
+ * The registrar has the request's id on paper beside the pid.  So when the patient is gone, the request
+ * must not lead to the pseudonym, under which the ledger remembers who read him: aPid, Tid and actor leave
+ * it when it ends.
  *
- * An erasure has to name just what the ledger has of the patient.  Records that were under way when he was forgotten
- * can come before it; then the contract refuses it, and it is built once more.  That ends, because nobody submits
- * records of a patient who is unknown.
+ * An erasure has to name just what the ledger has of the patient.  Records that were under way when he was
+ * forgotten can come before it; then the contract refuses it, and it is built once more.  That ends,
+ * because nobody submits records of a patient who is unknown.
  */
 #include "postgres.h"
 
@@ -97,8 +98,8 @@ read_entry(uint64 row, int column, ApmErased *out)
 }
 
 /*
- * The reason that the erasure gives.  A chain that went back to an older state may not know the one that the
- * journal has; what was carried out has to be carried out again all the same.
+ * The reason that the erasure gives.  A chain that went back to an older state may not know the one that
+ * the journal has; what was carried out has to be carried out again all the same.
  */
 static uint16
 reason_on_list(uint16 reason)

@@ -19,7 +19,9 @@
 /* A new one, which says who asked; answers its id.  The caller marks the patient. */
 extern ApmUuid apm_request_ask(const ApmActing *who, ApmSlice apid, uint16 reason);
 
-/* New ones for those of n entries of the journal whom the ledger has, and not as erased.  Returns how many. */
+/*
+ * New ones for those of n entries of the journal whom the ledger has, and not as erased.  Returns how many.
+ */
 extern int apm_requests_ask_again(const ApmErased *entries, int n);
 
 /* Queues the erasure of the oldest that is asked and can be.  False if there is none. */
@@ -28,14 +30,15 @@ extern bool apm_request_send(void);
 extern void apm_request_leave_aside(void);
 
 /*
- * Goes on with those that the contract refused: they are asked once more, or end.  Returns how many.  *erased is set if one
- * was refused because its patient is erased already: that is carried out as any erasure is.
+ * Goes on with those that the contract refused: they are asked once more, or end.  Returns how many.
+ * *erased is set if one was refused because its patient is erased already: that is carried out as any
+ * erasure is.
  */
 extern int apm_requests_review(bool *erased);
 
 /*
- * Patients up to limit who are to be forgotten and of whom nothing is or will be in the ledger, because it refused
- * them; as the journal has them.  Returns how many.
+ * Patients up to limit who are to be forgotten and of whom nothing is or will be in the ledger, because it
+ * refused them; as the journal has them.  Returns how many.
  */
 extern int apm_requests_unknown(ApmErased *out, int limit);
 

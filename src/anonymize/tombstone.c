@@ -2,12 +2,13 @@
  * tombstone.c
  *	  What stays of a record in apm.submission when its patient is forgotten: that its Rid was used.
  *
- * A Rid must not come to mean another record, so its row stays, and nothing in it but the Rid.  The fingerprint is keyed,
- * but with a key that is here for ever: whoever guesses pid and content could recognize them.  The Tid leads to the
- * ledger's row of what was voided, and that to the pseudonym.  So does the time, nearly: a Tid begins with one.
+ * A Rid must not come to mean another record, so its row stays, and nothing in it but the Rid.  The
+ * fingerprint is keyed, but with a key that is here for ever: whoever guesses pid and content could
+ * recognize them.  The Tid leads to the ledger's row of what was voided, and that to the pseudonym.  So
+ * does the time, nearly: a Tid begins with one.
  *
- * apm.submission is not indexed by Tid, for it is written with every record and looked at by Tid here only.  Patients are
- * therefore forgotten several at a time, and one scan serves all of them.
+ * apm.submission is not indexed by Tid, for it is written with every record and looked at by Tid here
+ * only.  Patients are therefore forgotten several at a time, and one scan serves all of them.
  */
 #include "postgres.h"
 

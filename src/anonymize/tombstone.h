@@ -23,8 +23,8 @@ extern void apm_tombstone_waiting(const ApmDigest *indexes, int n);
 extern void apm_tombstone_records(const ApmSlice *apids, int n);
 
 /*
- * Records that were under way and were refused because their patient is erased.  *seen is how far this has come, at first
- * DT_NOBEGIN; the caller keeps the new value once his transaction has committed.
+ * Records that were under way and were refused because their patient is erased.  *seen is how far this has
+ * come, at first DT_NOBEGIN; the caller keeps the new value once his transaction has committed.
  */
 extern void apm_tombstone_refused(TimestampTz *seen);
 

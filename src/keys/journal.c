@@ -2,15 +2,16 @@
  * journal.c
  *	  Who was erased, in a file beside the keys.
  *
- * The file only grows, an entry at a time, and each entry has a hash that covers all before it.  So there are two
- * things that can be wrong with it, and they must be told apart.  A crash can leave the last entry without its
- * end: too short, or with zeros where the disk had not got to.  Nobody has acted on such an entry, because whoever
- * adds one waits for the disk first.  Anything else is somebody's hand, and is refused: a journal that is not
- * believed serves nobody, while one that is believed wrongly serves the dead.
+ * The file only grows, an entry at a time, and each entry has a hash that covers all before it.  So there
+ * are two things that can be wrong with it, and they must be told apart.  A crash can leave the last entry
+ * without its end: too short, or with zeros where the disk had not got to.  Nobody has acted on such an
+ * entry, because whoever adds one waits for the disk first.  Anything else is somebody's hand, and is
+ * refused: a journal that is not believed serves nobody, while one that is believed wrongly serves the
+ * dead.
  *
- * The first entry makes the file, complete, under its name; later ones are written behind the last whole one.  A lock on a
- * file of its own keeps writers apart.  Readers take no lock: what they see of an entry that is being written is an
- * end like that of a crash, and the file has changed when they look again.
+ * The first entry makes the file, complete, under its name; later ones are written behind the last whole
+ * one.  A lock on a file of its own keeps writers apart.  Readers take no lock: what they see of an entry
+ * that is being written is an end like that of a crash, and the file has changed when they look again.
  */
 #include "postgres.h"
 
@@ -147,7 +148,10 @@ append(Journal *journal, const ApmErased *erased)
 	journal->entries[journal->n++] = *erased;
 }
 
-/* Reads the file, of which size bytes were seen, into the current memory context; AP003 if it was tampered with. */
+/*
+ * Reads the file, of which size bytes were seen, into the current memory context; AP003 if it was tampered
+ * with.
+ */
 static void
 read_file(const char *name, size_t size, Journal *out)
 {

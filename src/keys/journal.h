@@ -21,12 +21,13 @@
 #include "core/pseudonym.h"
 #include "core/transaction.h"
 
+/* With whom asked for it and why, so that the erasure can be sent again to a ledger that lost it. */
 typedef struct ApmErased
 {
 	char apid[APM_APID_MAX + 1];
 	uint64 time_us;
 	uint16 reason;
-	uint8 actor[APM_STAFF_LEN]; /* who asked for it, so that the erasure can be sent again to a ledger that lost it */
+	uint8 actor[APM_STAFF_LEN];
 	uint16 roles;
 } ApmErased;
 
