@@ -519,13 +519,14 @@ CREATE TABLE apm.outbox (
 	apid text COLLATE "C" NOT NULL,
 	apr bytea NOT NULL,
 	tokens bytea[] NOT NULL DEFAULT '{}',
+	replaces boolean NOT NULL DEFAULT false,
 	queued_at timestamptz NOT NULL,
 	tries integer NOT NULL DEFAULT 0,
 	not_before timestamptz
 );
 CREATE INDEX outbox_later_idx ON apm.outbox (not_before) WHERE not_before IS NOT NULL;
 ALTER TABLE apm.outbox ALTER COLUMN apr SET STORAGE EXTERNAL;
-COMMENT ON TABLE apm.outbox IS 'aPRs, sealed for the APM, on their way to the cloud';
+COMMENT ON TABLE apm.outbox IS 'aPRs, sealed for the APM, on their way to the cloud; one that replaces takes the place of what the cloud has for its Rid';
 
 -- Whom the cloud is to forget.
 CREATE TABLE apm.cloud_removal (
@@ -542,8 +543,10 @@ CREATE TABLE apm.cloud_rebuild (
 	started_at timestamptz NOT NULL,
 	height bigint NOT NULL,
 	last_rid uuid,
+	records_total bigint NOT NULL,
 	records_done bigint NOT NULL DEFAULT 0,
 	records_queued bigint NOT NULL DEFAULT 0,
+	rows_removed bigint NOT NULL DEFAULT 0,
 	finished_at timestamptz
 );
 COMMENT ON TABLE apm.cloud_rebuild IS 'how far the last rebuild of the cloud from the ledger is: records of blocks up to height, in the order of their Rids';
@@ -561,6 +564,7 @@ CREATE TABLE apm.cloud_record (
 	tokens bytea[] NOT NULL DEFAULT '{}'
 );
 CREATE INDEX cloud_record_tokens_idx ON apm.cloud_record USING gin (tokens);
+CREATE INDEX cloud_record_apid_idx ON apm.cloud_record (apid);
 ALTER TABLE apm.cloud_record ALTER COLUMN apr SET STORAGE EXTERNAL;
 COMMENT ON TABLE apm.cloud_record IS 'embedded cloud store, for servers without a foreign one';
 
@@ -905,6 +909,29 @@ REVOKE ALL ON FUNCTION @extschema@.apm_cloud_attach(regclass) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.apm_cloud_attach(regclass) TO apm_admin;
 COMMENT ON FUNCTION @extschema@.apm_cloud_attach(regclass) IS
 	'makes a table with rid uuid, apid text, apr bytea, tokens bytea[] the cloud store; moves there what the embedded store holds';
+
+CREATE FUNCTION @extschema@.apm_verify_cloud(OUT ok boolean, OUT checked bigint, OUT missing bigint,
+	OUT altered bigint, OUT unknown bigint, OUT erased_left bigint, OUT pending bigint, OUT fault text)
+	RETURNS record LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_verify_cloud';
+REVOKE ALL ON FUNCTION @extschema@.apm_verify_cloud() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_verify_cloud() TO apm_admin, apm_auditor;
+COMMENT ON FUNCTION @extschema@.apm_verify_cloud() IS
+	'holds the cloud against the ledger, record by record and row by row, counts what is wrong and names the first fault';
+
+CREATE PROCEDURE @extschema@.apm_rebuild_cloud(batch_rows integer DEFAULT 1000)
+	LANGUAGE c AS 'MODULE_PATHNAME', 'apm_rebuild_cloud';
+REVOKE ALL ON PROCEDURE @extschema@.apm_rebuild_cloud(integer) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE @extschema@.apm_rebuild_cloud(integer) TO apm_admin;
+COMMENT ON PROCEDURE @extschema@.apm_rebuild_cloud(integer) IS
+	'sends the cloud what it lacks of the ledger and deletes what it should not have, a transaction a batch; called again, it goes on';
+
+CREATE VIEW apm.rebuild AS
+	SELECT b.started_at, b.height, b.records_total, b.records_done, b.records_queued, b.rows_removed, b.finished_at
+	FROM ONLY apm.cloud_rebuild AS b;
+COMMENT ON VIEW apm.rebuild IS
+	'the last rebuild of the cloud: how many records it has to look at, has looked at and has sent again, rows that it deleted';
+REVOKE ALL ON apm.rebuild FROM PUBLIC;
+GRANT SELECT ON apm.rebuild TO apm_admin, apm_auditor;
 
 -- network server (src/network) -----------------------------------------------
 CREATE VIEW apm.refused AS
@@ -1439,7 +1466,9 @@ CREATE VIEW apm.status AS
 		i.block_time AS last_block_at,
 		CASE w.worker WHEN 'apm cloud' THEN coalesce(now() - q.oldest, interval '0') END AS cloud_lag,
 		CASE w.worker WHEN 'apm cloud' THEN p.height END AS digest_height,
-		w.refusal
+		w.refusal,
+		CASE w.worker WHEN 'apm cloud' THEN r.waiting END AS removals,
+		CASE w.worker WHEN 'apm cloud' THEN r.failed END AS removals_failed
 	FROM @extschema@.apm_worker_status() AS w
 		LEFT JOIN (
 			SELECT 'apm network server' AS worker, 'queue' AS input, count(*) AS depth, min(q.queued_at) AS oldest
@@ -1454,9 +1483,11 @@ CREATE VIEW apm.status AS
 		LEFT JOIN ONLY apm.tip AS t ON true
 		LEFT JOIN ONLY apm.digest_published AS p ON true
 		LEFT JOIN apm.block_info AS i ON i.height = t.height AND i.hash = encode(t.hash, 'hex')
+		CROSS JOIN (SELECT count(*) AS waiting, count(*) FILTER (WHERE c.tries > 0) AS failed
+			FROM ONLY apm.cloud_removal AS c) AS r
 	WHERE w.database = current_database();
 COMMENT ON VIEW apm.status IS
-	'one row a worker: its state, last turn and last error, what waits for it, the tip of the chain, the last digest given out, why the node refuses';
+	'one row a worker: its state, last turn and last error, what waits for it, the tip of the chain, the last digest given out, why the node refuses, and how many erased patients the cloud has still to lose or refuses to';
 REVOKE ALL ON apm.status FROM PUBLIC;
 GRANT SELECT ON apm.status TO apm_admin, apm_auditor;
 

@@ -19,7 +19,6 @@
 #include "anonymize/reading.h"
 #include "apm_errors.h"
 #include "cloud/cloud.h"
-#include "keys/keyring.h"
 
 /* Records read from the cloud at a time: few at first, then as many as these bytes hold. */
 #define FIRST_READ 16
@@ -76,19 +75,13 @@ record_fault(const ApmPlace *place, ApmSlice apid, const char *fault)
 static void
 open_checked(const ApmPlace *place, ApmSlice apid, ApmSlice apr, ApmBuf *plain, ApmOpened *opened)
 {
-	const ApmPrimaryFields *fields = &opened->tx.u.primary;
+	static const char *const faults[] = {[APM_CLOUD_MISSING] = "is missing",
+										 [APM_CLOUD_ALTERED] = "was altered",
+										 [APM_CLOUD_ANOTHER] = "belongs to another record"};
+	ApmCloudFault fault = apm_cloud_open(&place->rid, apid, &place->leaf, apr, plain, opened);
 
-	if (apr.len == 0)
-		record_fault(place, apid, "is missing");
-	if (apm_key_open(APM_PAIR_APM, apr, plain) != APM_OK ||
-		apm_open_signed(APM_SLICE(plain->data, plain->len), opened) != APM_OK || !opened->wellformed ||
-		opened->tx.kind != APM_KIND_PRIMARY)
-		record_fault(place, apid, "was altered");
-	if (memcmp(&fields->rid, &place->rid, sizeof(ApmUuid)) != 0 || fields->apid.len != apid.len ||
-		memcmp(fields->apid.data, apid.data, apid.len) != 0)
-		record_fault(place, apid, "belongs to another record");
-	if (memcmp(&opened->leaf, &place->leaf, sizeof(ApmDigest)) != 0)
-		record_fault(place, apid, "was altered");
+	if (fault != APM_CLOUD_GOOD)
+		record_fault(place, apid, faults[fault]);
 }
 
 /* What is behind the record in the sealed text: names of data rules as a JSON array, or nothing. */

@@ -4,7 +4,7 @@
  *
  * What the embedded store holds moves to the new one, by way of the outbox, from where it is
  * read until it has arrived.  What another foreign store holds stays there: records stored
- * so far must be in the new one, or reading them will say that they are missing.
+ * so far must be in the new one, or reading them will say that they are missing, until apm_rebuild_cloud() puts them there.
  */
 #include "postgres.h"
 
@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "apm_attempt.h"
 #include "apm_errors.h"
 #include "apm_sql.h"
 #include "apm_user.h"
@@ -27,7 +28,7 @@ static bool
 worker_may(Oid target)
 {
 	Oid worker = get_role_oid("apm_worker", false);
-	AclMode needed = ACL_SELECT | ACL_INSERT;
+	AclMode needed = ACL_SELECT | ACL_INSERT | ACL_DELETE;
 
 	return pg_namespace_aclcheck(get_rel_namespace(target), worker, ACL_USAGE) == ACLCHECK_OK &&
 		   pg_class_aclmask(target, worker, needed, ACLMASK_ALL) == needed;
@@ -43,13 +44,14 @@ grant_to_worker(Oid target)
 	if (!worker_may(target))
 	{
 		SPI_execute(psprintf("GRANT USAGE ON SCHEMA %s TO apm_worker", quote_identifier(schema)), false, 0);
-		SPI_execute(psprintf("GRANT SELECT, INSERT ON TABLE %s TO apm_worker", name), false, 0);
+		SPI_execute(psprintf("GRANT SELECT, INSERT, DELETE ON TABLE %s TO apm_worker", name), false, 0);
 		CommandCounterIncrement();
 	}
 	if (!worker_may(target))
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("the role apm_worker may not read and fill the cloud store's table"),
-						errhint("Its owner grants SELECT and INSERT on it, and USAGE on its schema.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the role apm_worker may not read, fill and clear the cloud store's table"),
+				 errhint("Its owner grants SELECT, INSERT and DELETE on it, and USAGE on its schema.")));
 }
 
 /* Enters the table, and moves what the embedded store holds. */
@@ -75,6 +77,8 @@ enter_target(Oid target)
 		{0},
 		NULL,
 	};
+	/* one that was under way has seen to another store */
+	static ApmStatement rebuild = {"DELETE FROM ONLY apm.cloud_rebuild", 0, {0}, NULL};
 	Datum before[1];
 	Datum now[1] = {ObjectIdGetDatum(target)};
 
@@ -84,6 +88,29 @@ enter_target(Oid target)
 	apm_run(&embedded, before);
 	if (apm_row_bool(0, 1) && DatumGetObjectId(before[0]) != target)
 		apm_run(&move, NULL);
+	if (DatumGetObjectId(before[0]) != target)
+		apm_run(&rebuild, NULL);
+}
+
+static void
+delete_nothing(void *target)
+{
+	(void) apm_store_delete(*(Oid *) target, NULL, 0);
+}
+
+/* What an erasure must remove the store must be able to lose. */
+static void
+require_delete(Oid target)
+{
+	ErrorData *error = apm_attempt(delete_nothing, &target);
+
+	if (error == NULL)
+		return;
+	if (apm_store_fault(error->sqlerrcode) == APM_STORE_UNFIT && error->hint == NULL)
+		error->hint =
+			"Rows of erased patients must be deleted there: the user that apm_worker is mapped to needs "
+			"DELETE on the table over there, too, and the wrapper must be able to delete.";
+	ReThrowError(error);
 }
 
 /*
@@ -113,7 +140,8 @@ apm_cloud_attach(PG_FUNCTION_ARGS)
 
 	apm_privileged_begin(&saved);
 	enter_target(target);
-	(void) apm_store_select(target, NULL, 0);
+	(void) apm_store_select(target, NULL, 0, true);
+	require_delete(target);
 	apm_privileged_end(&saved);
 	SPI_finish();
 

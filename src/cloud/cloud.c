@@ -2,7 +2,8 @@
  * cloud.c
  *	  The cloud worker: one turn.
  *
- * Somebody waits for an answer; nobody waits for a push or a digest.  So letters come first.
+ * Somebody waits for an answer; nobody waits for a push or a digest.  So letters come first, and then who is to be
+ * forgotten.
  */
 #include "postgres.h"
 
@@ -25,22 +26,15 @@ start(void)
 	SetConfigOption("enable_sort", "off", PGC_USERSET, PGC_S_SESSION);
 }
 
-/* Of two answers of a turn the one that wants the next turn sooner. */
-static int
-sooner(int one, int other)
-{
-	if (one == APM_TURN_IDLE || other == APM_TURN_IDLE)
-		return Max(one, other);
-	return Min(one, other);
-}
-
 static int
 turn(void)
 {
 	int letters = apm_letters_turn();
+	int removing = apm_removal_turn();
 	int pushing = apm_push_turn();
+	int publishing = apm_publish_turn();
 
-	return sooner(letters, sooner(pushing, apm_publish_turn()));
+	return apm_turn_sooner(apm_turn_sooner(letters, removing), apm_turn_sooner(pushing, publishing));
 }
 
 void

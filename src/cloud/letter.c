@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "apm_errors.h"
@@ -91,6 +92,13 @@ apm_store_knock(void)
 }
 
 void
+apm_store_answered(void)
+{
+	apm_push_soon();
+	apm_removal_soon();
+}
+
+void
 apm_letter_fail(const ApmLetter *letter, const ApmVisitFailure *failure)
 {
 	apm_mailbox_fail(letter, failure->sqlstate, failure->message, failure->hint);
@@ -103,28 +111,68 @@ apm_letter_refuse(const ApmLetter *letter)
 					 "");
 }
 
+void
+apm_letter_answer(const ApmLetter *letter, const ApmVisitFailure *failure, ApmBuf *out)
+{
+	if (failure->message != NULL)
+		apm_letter_fail(letter, failure);
+	else if (apm_buf_status(out) == APM_OK)
+		apm_mailbox_answer(letter, APM_ANSWER_OK, out->data, out->len);
+	else
+		apm_mailbox_fail(letter, ERRCODE_OUT_OF_MEMORY, "out of memory", "");
+	apm_buf_reset(out);
+}
+
+void
+apm_letters_each(const ApmLetter *letters, int n, void (*serve)(const ApmLetter *letter))
+{
+	MemoryContext one =
+		AllocSetContextCreate(CurrentMemoryContext, "apm cloud letter", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(one);
+
+	for (int i = 0; i < n; i++)
+	{
+		serve(&letters[i]);
+		MemoryContextReset(one);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(one);
+}
+
+/* ApmLetterKind, as the letter says; 0: nothing. */
+static uint8
+kind_of(const ApmLetter *letter)
+{
+	return letter->request_len > 0 ? *(const uint8 *) letter->request : 0;
+}
+
 int
 apm_letters_turn(void)
 {
+	static void (*const servers[])(const ApmLetter *letters, int n) = {
+		[APM_ASK_RECORDS] = apm_read_serve,	 [APM_ASK_ROWS] = apm_read_serve,
+		[APM_ASK_MATCHES] = apm_match_serve, [APM_ASK_LIST] = apm_list_serve,
+		[APM_ASK_STRAYS] = apm_strays_serve, [APM_ASK_SEALED] = apm_sealed_serve,
+	};
 	ApmLetter letters[LETTERS];
-	ApmLetter reading[LETTERS];
-	ApmLetter matching[LETTERS];
+	ApmLetter alike[LETTERS];
 	int taken = apm_mailbox_take(APM_WORKER_CLOUD, letters, LETTERS);
-	int nreading = 0;
-	int nmatching = 0;
 
+	for (size_t kind = 1; kind < lengthof(servers); kind++)
+	{
+		int n = 0;
+
+		for (int i = 0; i < taken; i++)
+		{
+			if (kind_of(&letters[i]) == kind)
+				alike[n++] = letters[i];
+		}
+		servers[kind](alike, n);
+	}
 	for (int i = 0; i < taken; i++)
 	{
-		const uint8 *request = letters[i].request;
-
-		if (letters[i].request_len > 0 && request[0] == APM_ASK_RECORDS)
-			reading[nreading++] = letters[i];
-		else if (letters[i].request_len > 0 && request[0] == APM_ASK_MATCHES)
-			matching[nmatching++] = letters[i];
-		else
+		if (kind_of(&letters[i]) == 0 || kind_of(&letters[i]) >= lengthof(servers))
 			apm_letter_refuse(&letters[i]);
 	}
-	apm_read_serve(reading, nreading);
-	apm_match_serve(matching, nmatching);
 	return taken == LETTERS ? APM_TURN_AGAIN : APM_TURN_IDLE;
 }

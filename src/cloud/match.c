@@ -139,26 +139,22 @@ find_rows(void *closure)
 	enter_rows(matching, apm_run(&outbox, args), false);
 	apm_store_knock();
 	enter_rows(matching, apm_store_match(target, args[0], matching->limit + 1), true);
-	apm_push_soon();
+	apm_store_answered();
 	apm_turn_commit_async();
 }
 
 static void
-answer(const ApmLetter *letter, const ApmMatching *matching)
+answer(const ApmLetter *letter, const ApmVisitFailure *failure, const ApmMatching *matching)
 {
 	ApmBuf out = {0};
 	HASH_SEQ_STATUS scan;
 	const ApmFound *entry;
 
-	apm_put_u32(&out, (uint32) hash_get_num_entries(matching->found));
+	apm_put_u32(&out, (uint32_t) hash_get_num_entries(matching->found));
 	hash_seq_init(&scan, matching->found);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 		apm_put_raw(&out, entry->rid.bytes, APM_UUID_LEN);
-	if (apm_buf_status(&out) == APM_OK)
-		apm_mailbox_answer(letter, APM_ANSWER_OK, out.data, out.len);
-	else
-		apm_mailbox_fail(letter, ERRCODE_OUT_OF_MEMORY, "out of memory", "");
-	apm_buf_reset(&out);
+	apm_letter_answer(letter, failure, &out);
 }
 
 static void
@@ -173,26 +169,14 @@ serve(const ApmLetter *letter)
 		return;
 	}
 	apm_store_visit(find_rows, &matching, &failure);
-	if (failure.message != NULL)
-		apm_letter_fail(letter, &failure);
-	else if (hash_get_num_entries(matching.found) > matching.limit)
+	if (failure.message == NULL && hash_get_num_entries(matching.found) > matching.limit)
 		apm_mailbox_fail(letter, ERRCODE_PROGRAM_LIMIT_EXCEEDED, too_many, too_many_hint);
 	else
-		answer(letter, &matching);
+		answer(letter, &failure, &matching);
 }
 
 void
 apm_match_serve(const ApmLetter *letters, int n)
 {
-	MemoryContext one =
-		AllocSetContextCreate(CurrentMemoryContext, "apm cloud search", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(one);
-
-	for (int i = 0; i < n; i++)
-	{
-		serve(&letters[i]);
-		MemoryContextReset(one);
-	}
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(one);
+	apm_letters_each(letters, n, serve);
 }

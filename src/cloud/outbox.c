@@ -15,18 +15,18 @@
 #include "worker/worker.h"
 
 void
-apm_outbox_put(const ApmCloudRow *rows, int n)
+apm_outbox_put(const ApmCloudRow *rows, int n, bool replace)
 {
 	static ApmStatement put = {
-		"INSERT INTO apm.outbox (rid, tid, apid, apr, tokens, queued_at)"
+		"INSERT INTO apm.outbox (rid, tid, apid, apr, tokens, replaces, queued_at)"
 		" SELECT u.rid, u.tid, u.apid, u.apr,"
 		" ARRAY(SELECT pg_catalog.substr(u.tokens, $6 * i + 1, $6)"
 		" FROM pg_catalog.generate_series(0, pg_catalog.octet_length(u.tokens) / $6 - 1) AS i),"
-		" pg_catalog.clock_timestamp()"
+		" $7, pg_catalog.clock_timestamp()"
 		" FROM unnest($1, $2, $3, $4, $5) AS u (rid, tid, apid, apr, tokens)"
 		" ON CONFLICT (rid) DO NOTHING",
-		6,
-		{UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID, INT4OID},
+		7,
+		{UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID, INT4OID, BOOLOID},
 		NULL,
 	};
 	ApmUuid *rids;
@@ -34,7 +34,7 @@ apm_outbox_put(const ApmCloudRow *rows, int n)
 	ApmSlice *apids;
 	ApmSlice *aprs;
 	ApmSlice *tokens;
-	Datum args[6];
+	Datum args[7];
 
 	if (n == 0)
 		return;
@@ -58,6 +58,7 @@ apm_outbox_put(const ApmCloudRow *rows, int n)
 	args[3] = apm_bytea_array(aprs, n);
 	args[4] = apm_bytea_array(tokens, n);
 	args[5] = Int32GetDatum(APM_TOKEN_LEN);
+	args[6] = BoolGetDatum(replace);
 	apm_run(&put, args);
 	apm_wake_at_commit(APM_WORKER_CLOUD);
 

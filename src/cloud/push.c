@@ -26,18 +26,14 @@
 
 #define BATCH_ROWS 1000
 #define BATCH_BYTES (16 * 1024 * 1024)
-#define PUSH_TIMEOUT_MS (120 * 1000)
-#define BACKOFF_MIN_MS 500
-#define BACKOFF_MAX_MS (30 * 1000)
 #define ROW_TRIES 3
 
 static struct
 {
-	int rows;			  /* of the next batch */
-	bool doubt;			  /* rows of the outbox may be in the store already */
-	int backoff_ms;		  /* 0: the last push went through */
-	TimestampTz retry_at; /* with a backoff */
-} push = {BATCH_ROWS, true, 0, 0};
+	int rows;	/* of the next batch */
+	bool doubt; /* rows of the outbox may be in the store already */
+	ApmBackoff backoff;
+} push = {.rows = BATCH_ROWS, .doubt = true};
 
 /*
  * The oldest rows, as many as fit.  A turn of its own; the result lives until the turn
@@ -47,7 +43,7 @@ static int
 claim(ApmStoreRow *out, int *wait)
 {
 	static ApmStatement oldest = {
-		"SELECT id, rid, tid, pg_catalog.octet_length(apr) FROM ONLY apm.outbox"
+		"SELECT id, rid, tid, pg_catalog.octet_length(apr), replaces FROM ONLY apm.outbox"
 		" WHERE not_before IS NULL OR not_before <= pg_catalog.now()"
 		" ORDER BY id LIMIT $1",
 		1,
@@ -77,6 +73,7 @@ claim(ApmStoreRow *out, int *wait)
 		out[n].id = apm_row_int8(i, 1);
 		apm_row_uuid(i, 2, &out[n].rid);
 		apm_row_uuid(i, 3, &out[n].tid);
+		out[n].replaces = apm_row_bool(i, 5);
 		n++;
 	}
 	if (n > 0 && apm_chain_loaded())
@@ -91,43 +88,32 @@ claim(ApmStoreRow *out, int *wait)
 	return n;
 }
 
-/* Stores the rows.  Returns 0, or the SQLSTATE that it failed with, which apm.status then shows. */
-static int
-act(const ApmStoreRow *rows, int n)
+typedef struct ApmPush
 {
-	MemoryContext turn = CurrentMemoryContext;
-	volatile int sqlstate = 0;
+	const ApmStoreRow *rows;
+	int n;
+} ApmPush;
 
-	PG_TRY();
-	{
-		apm_turn_begin("storing in the cloud");
-		apm_deadline_start(PUSH_TIMEOUT_MS);
-		apm_store_insert(apm_store_target(), rows, n, push.doubt);
-		apm_turn_commit_async();
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
+/* A step: stores the rows. */
+static void
+act(void *closure)
+{
+	const ApmPush *rows = closure;
 
-		MemoryContextSwitchTo(turn);
-		error = CopyErrorData();
-		sqlstate = error->sqlerrcode;
-		FlushErrorState();
-		apm_turn_abort();
-		apm_turn_failed(error->sqlerrcode, error->message);
-	}
-	PG_END_TRY();
-	apm_deadline_stop();
-	return sqlstate;
+	apm_turn_begin("storing in the cloud");
+	apm_store_insert(apm_store_target(), rows->rows, rows->n, push.doubt);
+	apm_turn_commit_async();
 }
 
+/* Takes the rows out of the outbox.  One whose patient is erased was not stored. */
 static void
 record(const ApmStoreRow *rows, int n)
 {
 	static ApmStatement stored = {
-		"WITH gone AS (DELETE FROM ONLY apm.outbox WHERE id = ANY ($1) RETURNING tid)"
+		"WITH gone AS (DELETE FROM ONLY apm.outbox WHERE id = ANY ($1) RETURNING tid, apid)"
 		" UPDATE ONLY apm.final_transaction AS f SET stored_at = pg_catalog.clock_timestamp()"
-		" FROM gone WHERE f.tid = gone.tid",
+		" FROM gone WHERE f.tid = gone.tid AND NOT EXISTS (SELECT FROM ONLY apm.ledger_patient AS p"
+		" WHERE p.apid = gone.apid AND p.erased_height IS NOT NULL)",
 		1,
 		{INT8ARRAYOID},
 		NULL,
@@ -221,17 +207,12 @@ blame(const ApmStoreRow *row, int sqlstate, bool movable)
 	apm_turn_commit();
 }
 
-/* No row is to blame: all wait, longer each time. */
+/* No row is to blame: all wait. */
 static int
 back_off(int sqlstate)
 {
-	if (push.backoff_ms == 0)
-		ereport(LOG,
-				(errcode(sqlstate), errmsg("the cloud store does not take records; they wait in the outbox"),
-				 errdetail("It failed with SQLSTATE %s.", unpack_sql_state(sqlstate))));
-	push.backoff_ms = push.backoff_ms == 0 ? BACKOFF_MIN_MS : Min(push.backoff_ms * 2, BACKOFF_MAX_MS);
-	push.retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), push.backoff_ms);
-	return push.backoff_ms;
+	return apm_backoff_failed(&push.backoff, sqlstate,
+							  "the cloud store does not take records; they wait in the outbox");
 }
 
 static int
@@ -258,9 +239,7 @@ failed(const ApmStoreRow *rows, int n, int sqlstate)
 static void
 succeeded(void)
 {
-	if (push.backoff_ms > 0)
-		ereport(LOG, (errmsg("the cloud store takes records again")));
-	push.backoff_ms = 0;
+	apm_backoff_over(&push.backoff, "the cloud store takes records again");
 	push.doubt = false;
 	push.rows = Min(push.rows * 2, BATCH_ROWS);
 }
@@ -268,26 +247,27 @@ succeeded(void)
 void
 apm_push_soon(void)
 {
-	push.retry_at = 0;
+	push.backoff.until = 0;
 }
 
 int
 apm_push_turn(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int wait = apm_backoff_wait(&push.backoff);
 	ApmStoreRow *rows;
-	int wait;
+	ApmPush batch;
 	int n;
 	int sqlstate;
 
-	if (push.backoff_ms > 0 && now < push.retry_at)
-		return (int) TimestampDifferenceMilliseconds(now, push.retry_at) + 1;
+	if (wait > 0)
+		return wait;
 
 	rows = palloc(sizeof(ApmStoreRow) * BATCH_ROWS);
 	n = claim(rows, &wait);
 	if (n == 0)
 		return wait;
-	sqlstate = act(rows, n);
+	batch = (ApmPush){rows, n};
+	sqlstate = apm_store_step(act, &batch);
 	if (sqlstate != 0)
 		return failed(rows, n, sqlstate);
 	record(rows, n);

@@ -10,12 +10,17 @@
  * Letters that wait together are read together, in one statement.  One bad answer must not
  * spoil the others: when a common statement fails, each letter is read alone.
  *
- * Request: u8 APM_ASK_RECORDS, u32 number, that many Rids.  Answer: u32 number, for each a u32-length aPR in the
- * order of the request, empty where there is none.  An answer may be for the first of the Rids
- * only, at least one: what is returned at once is bounded in bytes, and the caller asks on.
+ * Whoever holds the cloud against the ledger asks for rows instead: all that the store says of a Rid, and also what a
+ * reader would be refused with, namely where it is found and whether twice.
+ *
+ * Request: u8 APM_ASK_RECORDS or APM_ASK_ROWS, u32 number, that many Rids.  Answer: u32 number, for each in the order of
+ * the request u8 ApmCloudWhere, u32-length aPR, and of rows u32-length aPid, u8 whether the tokens are some, u32-length
+ * tokens.  An answer may be for the first of the Rids only, at least one: what is returned at once is bounded in bytes, and
+ * the caller asks on.
  */
 #include "postgres.h"
 
+#include "utils/array.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -25,6 +30,7 @@
 #include "cloud/cloud.h"
 #include "cloud/letter.h"
 #include "cloud/store.h"
+#include "core/transaction.h"
 
 #define READ_RIDS 4096 /* of one request */
 #define READ_BYTES (64 * 1024 * 1024)
@@ -33,6 +39,7 @@
 typedef struct ApmAsking
 {
 	ApmLetter letter;
+	bool whole; /* asks for rows */
 	ApmUuid *rids;
 	int n;
 	int served; /* the first so many are read now */
@@ -42,62 +49,103 @@ typedef struct ApmAsking
 typedef struct ApmAwaited
 {
 	ApmUuid rid; /* key */
-	ApmSlice apr;
-	bool found;
+	ApmCloudFound row;
 } ApmAwaited;
 
 /* A round. */
 typedef struct ApmRound
 {
 	HTAB *awaited;
+	bool whole;			   /* somebody asks for rows */
 	MemoryContext context; /* of what is found, also before a failure */
 } ApmRound;
 
 static ApmStatus
-encode_request(const ApmUuid *rids, int n, ApmBuf *out)
+encode_request(ApmLetterKind kind, const ApmUuid *rids, int n, ApmBuf *out)
 {
-	apm_put_u8(out, APM_ASK_RECORDS);
+	apm_put_u8(out, kind);
 	apm_put_u32(out, (uint32_t) n);
 	for (int i = 0; i < n; i++)
 		apm_put_raw(out, rids[i].bytes, APM_UUID_LEN);
 	return apm_buf_status(out);
 }
 
-/* The first answered Rids' aPRs; returns how many. */
-static int
-decode_answer(const void *answer, Size len, int asked, ApmSlice *out)
+static void
+put_row(ApmBuf *out, const ApmCloudFound *row, bool whole)
 {
+	apm_put_u8(out, row->where);
+	apm_put_bytes(out, row->apr.data, row->apr.len);
+	if (!whole)
+		return;
+	apm_put_bytes(out, row->apid.data, row->apid.len);
+	apm_put_u8(out, row->tokens.data != NULL);
+	apm_put_bytes(out, row->tokens.data, row->tokens.len);
+}
+
+static void
+get_row(ApmReader *r, bool whole, ApmCloudFound *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->where = apm_get_u8(r);
+	out->apr = apm_get_bytes(r, MaxAllocSize);
+	if (whole)
+	{
+		bool some;
+
+		out->apid = apm_get_bytes(r, MaxAllocSize);
+		some = apm_get_u8(r) != 0;
+		out->tokens = apm_get_bytes(r, MaxAllocSize);
+		if (!some)
+			out->tokens.data = NULL;
+	}
+}
+
+/* Asks for n Rids; fills in the first of them and returns how many. */
+static int
+ask(ApmLetterKind kind, const ApmUuid *rids, int n, ApmCloudFound *out)
+{
+	ApmBuf request = {0};
 	ApmReader r;
-	uint32 n;
+	void *answer;
+	Size len;
+	uint32 answered;
+
+	apm_check(encode_request(kind, rids, n, &request), "ask for records");
+	apm_mailbox_call(APM_WORKER_CLOUD, request.data, request.len, &answer, &len);
+	apm_buf_reset(&request);
 
 	apm_reader_init(&r, APM_SLICE(answer, len));
-	n = apm_get_u32(&r);
-	if (n < 1 || n > (uint32) asked)
+	answered = apm_get_u32(&r);
+	if (answered < 1 || answered > (uint32) n)
 		apm_raise(APM_ERR_FORMAT, "read the cloud worker's answer");
-	for (uint32 i = 0; i < n; i++)
-		out[i] = apm_get_bytes(&r, MaxAllocSize);
+	for (uint32 i = 0; i < answered; i++)
+		get_row(&r, kind == APM_ASK_ROWS, &out[i]);
 	if (!apm_reader_done(&r))
 		apm_raise(APM_ERR_FORMAT, "read the cloud worker's answer");
-	return (int) n;
+	return (int) answered;
 }
 
 void
 apm_cloud_read(const ApmUuid *rids, int n, ApmSlice *out)
 {
+	ApmCloudFound *found = palloc(sizeof(ApmCloudFound) * Min(n, READ_RIDS));
 	int done = 0;
 
 	while (done < n)
 	{
-		int asked = Min(n - done, READ_RIDS);
-		ApmBuf request = {0};
-		void *answer;
-		Size len;
+		int answered = ask(APM_ASK_RECORDS, rids + done, Min(n - done, READ_RIDS), found);
 
-		apm_check(encode_request(rids + done, asked, &request), "ask for records");
-		apm_mailbox_call(APM_WORKER_CLOUD, request.data, request.len, &answer, &len);
-		apm_buf_reset(&request);
-		done += decode_answer(answer, len, asked, out + done);
+		for (int i = 0; i < answered; i++)
+			out[done + i] = found[i].apr;
+		done += answered;
 	}
+	pfree(found);
+}
+
+int
+apm_cloud_rows(const ApmUuid *rids, int n, ApmCloudFound *out)
+{
+	return ask(APM_ASK_ROWS, rids, Min(n, READ_RIDS), out);
 }
 
 /* Opens a letter; false and answered with a failure if it is not a request. */
@@ -108,7 +156,7 @@ open_letter(const ApmLetter *letter, ApmAsking *out)
 	uint32 n;
 
 	apm_reader_init(&r, APM_SLICE(letter->request, letter->request_len));
-	apm_expect_u8(&r, APM_ASK_RECORDS);
+	out->whole = apm_get_u8(&r) == APM_ASK_ROWS;
 	n = apm_get_u32(&r);
 	if (n < 1 || n > READ_RIDS)
 		r.failed = true;
@@ -181,11 +229,9 @@ await(const ApmAsking *asked, int n)
 	{
 		for (int k = 0; k < asked[i].served; k++)
 		{
-			bool there;
-			ApmAwaited *entry = hash_search(awaited, asked[i].rids[k].bytes, HASH_ENTER, &there);
+			ApmAwaited *entry = hash_search(awaited, asked[i].rids[k].bytes, HASH_ENTER, NULL);
 
-			entry->found = false;
-			entry->apr = APM_SLICE("", 0);
+			memset(&entry->row, 0, sizeof(entry->row));
 		}
 	}
 	return awaited;
@@ -203,16 +249,50 @@ missing(HTAB *awaited, ApmUuid **out)
 	hash_seq_init(&scan, awaited);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 	{
-		if (!entry->found)
+		if (entry->row.where == APM_CLOUD_NOWHERE)
 			(*out)[n++] = entry->rid;
 	}
 	return n;
 }
 
-/* Enters n rows (rid, apr) of SPI_tuptable; a Rid that nobody awaits, or that came before, raises. */
-static void
-enter_rows(HTAB *awaited, uint64 n, MemoryContext context)
+/* Tokens of a row of SPI_tuptable, one behind the other; no data if they are anything else. */
+static ApmSlice
+tokens_of(uint64 row, int column, MemoryContext context)
 {
+	ArrayType *array;
+	ApmBuf joined = {0};
+	Datum *elements;
+	bool *nulls;
+	bool isnull;
+	int n;
+	Datum value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &isnull);
+	ApmSlice result;
+
+	if (isnull)
+		return APM_SLICE(NULL, 0);
+	array = DatumGetArrayTypeP(value);
+	if (ARR_NDIM(array) > 1)
+		return APM_SLICE(NULL, 0);
+	deconstruct_array(array, BYTEAOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (nulls[i] || VARSIZE_ANY_EXHDR(DatumGetByteaPP(elements[i])) != APM_TOKEN_LEN)
+			return APM_SLICE(NULL, 0);
+		apm_put_raw(&joined, VARDATA_ANY(DatumGetByteaPP(elements[i])), APM_TOKEN_LEN);
+	}
+	apm_check(apm_buf_status(&joined), "read a row of the cloud");
+	result =
+		apm_slice_copy(context, APM_SLICE(joined.len > 0 ? joined.data : (const uint8 *) "", joined.len));
+	apm_buf_reset(&joined);
+	return result;
+}
+
+/* Enters n rows (rid, apr, of whole ones apid, tokens) of SPI_tuptable; a Rid that nobody awaits raises. */
+static void
+enter_rows(const ApmRound *round, uint64 n, ApmCloudWhere where)
+{
+	bool whole = round->whole && where == APM_CLOUD_STORED;
+
 	for (uint64 i = 0; i < n; i++)
 	{
 		ApmUuid rid;
@@ -221,17 +301,23 @@ enter_rows(HTAB *awaited, uint64 n, MemoryContext context)
 		if (!apm_row_null(i, 1))
 		{
 			apm_row_uuid(i, 1, &rid);
-			entry = hash_search(awaited, rid.bytes, HASH_FIND, NULL);
+			entry = hash_search(round->awaited, rid.bytes, HASH_FIND, NULL);
 		}
 		if (entry == NULL)
 			ereport(ERROR, (errcode(ERRCODE_APM_TAMPERED),
 							errmsg("the cloud store answers with a record that was not asked for")));
-		if (entry->found)
-			ereport(ERROR,
-					(errcode(ERRCODE_APM_TAMPERED), errmsg("the cloud store answers with a record twice")));
-		entry->found = true;
+		if (entry->row.where != APM_CLOUD_NOWHERE)
+		{
+			entry->row.where = APM_CLOUD_TWICE;
+			continue;
+		}
+		entry->row.where = where;
 		if (!apm_row_null(i, 2))
-			entry->apr = apm_slice_copy(context, apm_row_bytea(i, 2));
+			entry->row.apr = apm_slice_copy(round->context, apm_row_bytea(i, 2));
+		if (whole && !apm_row_null(i, 3))
+			entry->row.apid = apm_slice_copy(round->context, apm_row_text(i, 3));
+		if (whole)
+			entry->row.tokens = tokens_of(i, 4, round->context);
 	}
 }
 
@@ -255,13 +341,13 @@ read_rows(void *closure)
 	target = apm_store_target(); /* before the outbox: attaching another moves rows there */
 	n = missing(round->awaited, &rids);
 	args[0] = apm_uuid_array(rids, n);
-	enter_rows(round->awaited, apm_run(&outbox, args), round->context);
+	enter_rows(round, apm_run(&outbox, args), APM_CLOUD_OUTBOX);
 	n = missing(round->awaited, &rids);
 	if (n > 0)
 	{
 		apm_store_knock();
-		enter_rows(round->awaited, apm_store_select(target, rids, n), round->context);
-		apm_push_soon();
+		enter_rows(round, apm_store_select(target, rids, n, round->whole), APM_CLOUD_STORED);
+		apm_store_answered();
 	}
 	apm_turn_commit_async();
 }
@@ -273,7 +359,7 @@ wholly_found(const ApmAsking *asking, HTAB *awaited)
 	{
 		ApmAwaited *entry = hash_search(awaited, asking->rids[i].bytes, HASH_FIND, NULL);
 
-		if (!entry->found)
+		if (entry->row.where == APM_CLOUD_NOWHERE)
 			return false;
 	}
 	return true;
@@ -283,15 +369,20 @@ static void
 answer(const ApmAsking *asking, HTAB *awaited)
 {
 	ApmBuf out = {0};
+	bool twice = false;
 
 	apm_put_u32(&out, (uint32_t) asking->served);
 	for (int i = 0; i < asking->served; i++)
 	{
 		ApmAwaited *entry = hash_search(awaited, asking->rids[i].bytes, HASH_FIND, NULL);
 
-		apm_put_bytes(&out, entry->apr.data, entry->apr.len);
+		put_row(&out, &entry->row, asking->whole);
+		twice |= entry->row.where == APM_CLOUD_TWICE;
 	}
-	if (apm_buf_status(&out) == APM_OK)
+	if (twice && !asking->whole)
+		apm_mailbox_fail(&asking->letter, ERRCODE_APM_TAMPERED, "the cloud store answers with a record twice",
+						 "");
+	else if (apm_buf_status(&out) == APM_OK)
 		apm_mailbox_answer(&asking->letter, APM_ANSWER_OK, out.data, out.len);
 	else
 		apm_mailbox_fail(&asking->letter, ERRCODE_OUT_OF_MEMORY, "out of memory", "");
@@ -312,6 +403,8 @@ serve(ApmAsking *asked, int n)
 	ApmRound reading = {.awaited = awaited, .context = round};
 	ApmVisitFailure failure;
 
+	for (int i = 0; i < n; i++)
+		reading.whole |= asked[i].whole;
 	apm_store_visit(read_rows, &reading, &failure);
 	for (int i = 0; i < n; i++)
 	{

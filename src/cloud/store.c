@@ -31,6 +31,7 @@
 #include "apm_errors.h"
 #include "apm_sql.h"
 #include "cloud/store.h"
+#include "core/envelope.h"
 
 static const struct
 {
@@ -44,16 +45,74 @@ static const struct
 	{"tokens", BYTEAARRAYOID, "tokens bytea[]"},
 };
 
+typedef enum StoreText
+{
+	STORE_INSERT,
+	STORE_PRESENT,
+	STORE_SELECT,
+	STORE_ROWS,
+	STORE_MATCH,
+	STORE_LIST,
+	STORE_NAMELESS,
+	STORE_DELETE,
+	STORE_DELETE_NAMELESS,
+	STORE_OF_PATIENTS,
+	STORE_FORGET,
+	STORE_PAGE,
+	STORE_SEALED,
+	STORE_TEXTS
+} StoreText;
+
+/* What is asked of the store; %s is its table. */
+static const struct
+{
+	const char *sql;
+	int nargs;
+	Oid types[4];
+} texts[STORE_TEXTS] = {
+	/* what an erasure has voided since it was put into the outbox is not stored any more */
+	[STORE_INSERT] = {"INSERT INTO %s (rid, apid, apr, tokens) SELECT o.rid, o.apid, o.apr, o.tokens"
+					  " FROM ONLY apm.outbox AS o WHERE o.id = ANY ($1) AND o.rid <> ALL ($2)"
+					  " AND NOT EXISTS (SELECT FROM ONLY apm.ledger_patient AS p"
+					  " WHERE p.apid = o.apid AND p.erased_height IS NOT NULL)"
+					  " ORDER BY o.id ON CONFLICT DO NOTHING",
+					  2,
+					  {INT8ARRAYOID, UUIDARRAYOID}},
+	[STORE_PRESENT] = {"SELECT c.rid FROM ONLY %s AS c WHERE c.rid = ANY ($1)", 1, {UUIDARRAYOID}},
+	[STORE_SELECT] = {"SELECT c.rid, c.apr FROM ONLY %s AS c WHERE c.rid = ANY ($1)", 1, {UUIDARRAYOID}},
+	[STORE_ROWS] = {"SELECT c.rid, c.apr, c.apid, c.tokens FROM ONLY %s AS c WHERE c.rid = ANY ($1)",
+					1,
+					{UUIDARRAYOID}},
+	[STORE_MATCH] = {"SELECT c.rid FROM ONLY %s AS c WHERE c.tokens @> $1 LIMIT $2",
+					 2,
+					 {BYTEAARRAYOID, INT8OID}},
+	[STORE_LIST] = {"SELECT c.rid, c.apid FROM ONLY %s AS c WHERE c.rid >= $1 AND c.rid <= $2"
+					" ORDER BY c.rid LIMIT $3",
+					3,
+					{UUIDOID, UUIDOID, INT8OID}},
+	[STORE_NAMELESS] = {"SELECT pg_catalog.count(*) FROM ONLY %s AS c WHERE c.rid IS NULL", 0, {0}},
+	[STORE_DELETE] = {"DELETE FROM ONLY %s AS c WHERE c.rid = ANY ($1)", 1, {UUIDARRAYOID}},
+	[STORE_DELETE_NAMELESS] = {"DELETE FROM ONLY %s AS c WHERE c.rid IS NULL", 0, {0}},
+	[STORE_OF_PATIENTS] = {"SELECT c.rid FROM ONLY %s AS c WHERE c.apid = ANY ($1) LIMIT $2",
+						   2,
+						   {TEXTARRAYOID, INT8OID}},
+	[STORE_PAGE] = {"SELECT c.rid FROM ONLY %s AS c WHERE c.rid >= $1 ORDER BY c.rid OFFSET $2 LIMIT 1",
+					2,
+					{UUIDOID, INT8OID}},
+	[STORE_SEALED] = {"SELECT pg_catalog.count(*) FROM ONLY %s AS c WHERE c.rid >= $1 AND c.rid <= $2"
+					  " AND pg_catalog.position(pg_catalog.substring(c.apr, 1, $4), $3) > 0",
+					  4,
+					  {UUIDOID, UUIDOID, BYTEAOID, INT4OID}},
+	[STORE_FORGET] = {"DELETE FROM ONLY %s AS c WHERE c.apid = ANY ($1)", 1, {TEXTARRAYOID}},
+};
+
 /* The statements for one table under one name. */
 static struct
 {
 	Oid target;
 	char *name; /* quoted and qualified; NULL: none yet */
 	MemoryContext context;
-	ApmStatement insert;
-	ApmStatement present;
-	ApmStatement select;
-	ApmStatement match;
+	ApmStatement statements[STORE_TEXTS];
 } store;
 
 static void
@@ -173,58 +232,45 @@ apm_store_check(Oid target)
 	relation_close(rel, NoLock);
 }
 
-static void
-forget_statement(ApmStatement *statement)
-{
-	if (statement->plan != NULL)
-		SPI_freeplan(statement->plan);
-	memset(statement, 0, sizeof(*statement));
-}
-
 /* Makes the statements for this table under its present name, unless they are made. */
 static void
 open_store(Oid target)
 {
 	char *name;
-	MemoryContext old;
 
 	apm_store_check(target);
 	name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(target)), get_rel_name(target));
 	if (store.name != NULL && store.target == target && strcmp(store.name, name) == 0)
 		return;
 
-	forget_statement(&store.insert);
-	forget_statement(&store.present);
-	forget_statement(&store.select);
-	forget_statement(&store.match);
 	store.name = NULL;
+	for (int i = 0; i < STORE_TEXTS; i++)
+	{
+		if (store.statements[i].plan != NULL)
+			SPI_freeplan(store.statements[i].plan);
+		memset(&store.statements[i], 0, sizeof(ApmStatement));
+	}
 	if (store.context == NULL)
 		store.context = AllocSetContextCreate(TopMemoryContext, "apm cloud store", ALLOCSET_SMALL_SIZES);
 	MemoryContextReset(store.context);
+	for (int i = 0; i < STORE_TEXTS; i++)
+	{
+		char *sql = psprintf(texts[i].sql, name);
 
-	old = MemoryContextSwitchTo(store.context);
-	store.insert.sql =
-		psprintf("INSERT INTO %s (rid, apid, apr, tokens) SELECT o.rid, o.apid, o.apr, o.tokens"
-				 " FROM ONLY apm.outbox AS o WHERE o.id = ANY ($1)"
-				 " AND o.rid <> ALL ($2) ORDER BY o.id"
-				 " ON CONFLICT DO NOTHING",
-				 name);
-	store.insert.nargs = 2;
-	store.insert.types[0] = INT8ARRAYOID;
-	store.insert.types[1] = UUIDARRAYOID;
-	store.present.sql = psprintf("SELECT c.rid FROM ONLY %s AS c WHERE c.rid = ANY ($1)", name);
-	store.present.nargs = 1;
-	store.present.types[0] = UUIDARRAYOID;
-	store.select.sql = psprintf("SELECT c.rid, c.apr FROM ONLY %s AS c WHERE c.rid = ANY ($1)", name);
-	store.select.nargs = 1;
-	store.select.types[0] = UUIDARRAYOID;
-	store.match.sql = psprintf("SELECT c.rid FROM ONLY %s AS c WHERE c.tokens @> $1 LIMIT $2", name);
-	store.match.nargs = 2;
-	store.match.types[0] = BYTEAARRAYOID;
-	store.match.types[1] = INT8OID;
+		store.statements[i].sql = MemoryContextStrdup(store.context, sql);
+		store.statements[i].nargs = texts[i].nargs;
+		memcpy(store.statements[i].types, texts[i].types, sizeof(texts[i].types));
+	}
 	store.target = target;
-	store.name = pstrdup(name);
-	MemoryContextSwitchTo(old);
+	store.name = MemoryContextStrdup(store.context, name);
+}
+
+/* Runs one of them. */
+static uint64
+ask(Oid target, StoreText text, const Datum *args)
+{
+	open_store(target);
+	return apm_run(&store.statements[text], args);
 }
 
 Oid
@@ -244,10 +290,10 @@ apm_store_target(void)
 
 /* Those of n Rids that the store has; returns how many. */
 static int
-present(const ApmUuid *rids, int n, ApmUuid *out)
+present(Oid target, const ApmUuid *rids, int n, ApmUuid *out)
 {
 	Datum args[1] = {apm_uuid_array(rids, n)};
-	int found = (int) Min(apm_run(&store.present, args), (uint64) n);
+	int found = (int) Min(ask(target, STORE_PRESENT, args), (uint64) n);
 
 	for (int i = 0; i < found; i++)
 	{
@@ -263,30 +309,31 @@ apm_store_insert(Oid target, const ApmStoreRow *rows, int n, bool doubt)
 {
 	int64 *ids = palloc(sizeof(int64) * n);
 	ApmUuid *rids = palloc(sizeof(ApmUuid) * n);
-	ApmUuid *stored = palloc(sizeof(ApmUuid) * n);
-	int nstored = 0;
+	ApmUuid *others = palloc(sizeof(ApmUuid) * n); /* to be replaced, then those that are stored */
+	int nothers = 0;
 	Datum args[2];
 
 	for (int i = 0; i < n; i++)
 	{
 		ids[i] = rows[i].id;
 		rids[i] = rows[i].rid;
+		if (rows[i].replaces)
+			others[nothers++] = rows[i].rid;
 	}
-	open_store(target);
-	if (doubt)
-		nstored = present(rids, n, stored);
+	if (nothers > 0)
+		(void) apm_store_delete(target, others, nothers);
+	nothers = doubt ? present(target, rids, n, others) : 0;
 	args[0] = apm_int8_array(ids, n);
-	args[1] = apm_uuid_array(stored, nstored);
-	apm_run(&store.insert, args);
+	args[1] = apm_uuid_array(others, nothers);
+	(void) ask(target, STORE_INSERT, args);
 }
 
 uint64
-apm_store_select(Oid target, const ApmUuid *rids, int n)
+apm_store_select(Oid target, const ApmUuid *rids, int n, bool whole)
 {
 	Datum args[1] = {apm_uuid_array(rids, n)};
 
-	open_store(target);
-	return apm_run(&store.select, args);
+	return ask(target, whole ? STORE_ROWS : STORE_SELECT, args);
 }
 
 uint64
@@ -294,8 +341,85 @@ apm_store_match(Oid target, Datum tokens, int64 limit)
 {
 	Datum args[2] = {tokens, Int64GetDatum(limit)};
 
-	open_store(target);
-	return apm_run(&store.match, args);
+	return ask(target, STORE_MATCH, args);
+}
+
+uint64
+apm_store_list(Oid target, const ApmUuid *from, const ApmUuid *upto, int64 limit)
+{
+	Datum args[3] = {apm_uuid_datum(from), apm_uuid_datum(upto), Int64GetDatum(limit)};
+
+	return ask(target, STORE_LIST, args);
+}
+
+uint64
+apm_store_nameless(Oid target)
+{
+	(void) ask(target, STORE_NAMELESS, NULL);
+	return (uint64) apm_row_int8(0, 1);
+}
+
+uint64
+apm_store_delete(Oid target, const ApmUuid *rids, int n)
+{
+	Datum args[1] = {apm_uuid_array(rids, n)};
+
+	return ask(target, STORE_DELETE, args);
+}
+
+uint64
+apm_store_delete_nameless(Oid target)
+{
+	return ask(target, STORE_DELETE_NAMELESS, NULL);
+}
+
+bool
+apm_store_forget(Oid target, const ApmSlice *apids, int n, int limit)
+{
+	Datum args[2] = {apm_text_array(apids, n), Int64GetDatum(limit)};
+	int found = (int) ask(target, STORE_OF_PATIENTS, args);
+	ApmUuid *rids = palloc(sizeof(ApmUuid) * Max(found, 1));
+	int named = 0;
+
+	if (found < limit)
+	{
+		(void) ask(target, STORE_FORGET, args);
+		return true;
+	}
+	for (int i = 0; i < found; i++)
+	{
+		if (!apm_row_null((uint64) i, 1))
+			apm_row_uuid((uint64) i, 1, &rids[named++]);
+	}
+	(void) apm_store_delete(target, rids, named);
+	if (named < found)
+		(void) apm_store_delete_nameless(target);
+	return false;
+}
+
+bool
+apm_store_page(Oid target, const ApmUuid *from, int64 rows, ApmUuid *last)
+{
+	Datum args[2] = {apm_uuid_datum(from), Int64GetDatum(rows - 1)};
+
+	if (ask(target, STORE_PAGE, args) > 0)
+	{
+		apm_row_uuid(0, 1, last);
+		return true;
+	}
+	memset(last->bytes, 0xff, APM_UUID_LEN);
+	return false;
+}
+
+int64
+apm_store_sealed(Oid target, const ApmUuid *from, const ApmUuid *upto, const ApmKeyId *key)
+{
+	Datum args[4] = {apm_uuid_datum(from), apm_uuid_datum(upto),
+					 apm_bytea_datum(APM_SLICE(key->bytes, APM_KEY_ID_LEN)),
+					 Int32GetDatum(APM_ENVELOPE_HEAD_MAX)};
+
+	(void) ask(target, STORE_SEALED, args);
+	return apm_row_int8(0, 1);
 }
 
 ApmStoreFault

@@ -145,5 +145,7 @@ extern ApmStatus apm_hex_decode(const char *text, size_t len, uint8_t *out); /* 
 /* UUID version 7 layout (RFC 9562, 5.7): 48 bits of ms, then the given 74 bits. */
 extern void apm_uuid7(uint64_t unix_ms, const uint8_t random[10], ApmUuid *out);
 extern ApmStatus apm_uuid7_random(uint64_t unix_ms, ApmUuid *out);
+/* The next one in the order of their bytes, which is PostgreSQL's; false behind the last. */
+extern bool apm_uuid_next(const ApmUuid *uuid, ApmUuid *out);
 
 #endif /* APM_CORE_BYTES_H */

@@ -55,6 +55,9 @@ extern ApmStatus apm_opener_add(ApmOpener *o, const ApmRsa *private_key); /* bor
 extern ApmStatus apm_opener_open(ApmOpener *o, ApmSlice envelope, ApmBuf *out);
 extern void apm_opener_free(ApmOpener *o);
 
+/* Is the envelope sealed for that key?  False as well for what is none. */
+extern bool apm_envelope_is_for(ApmSlice envelope, const ApmKeyId *key);
+
 /* The envelope as a JWE text: compact for one recipient, general JSON for several. */
 extern ApmStatus apm_envelope_jwe(ApmSlice envelope, ApmBuf *out);
 

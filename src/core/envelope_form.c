@@ -72,6 +72,21 @@ apm_envelope_parse(ApmSlice envelope, ApmEnvelopeParts *out)
 	return APM_OK;
 }
 
+bool
+apm_envelope_is_for(ApmSlice envelope, const ApmKeyId *key)
+{
+	ApmEnvelopeParts parts;
+
+	if (apm_envelope_parse(envelope, &parts) != APM_OK)
+		return false;
+	for (uint8_t i = 0; i < parts.count; i++)
+	{
+		if (memcmp(parts.recipients[i].key_id.bytes, key->bytes, APM_KEY_ID_LEN) == 0)
+			return true;
+	}
+	return false;
+}
+
 void
 apm_put_base64url(ApmBuf *buf, ApmSlice bytes)
 {

@@ -210,3 +210,15 @@ apm_uuid7_random(uint64_t unix_ms, ApmUuid *out)
 		apm_uuid7(unix_ms, random, out);
 	return status;
 }
+
+bool
+apm_uuid_next(const ApmUuid *uuid, ApmUuid *out)
+{
+	*out = *uuid;
+	for (int i = APM_UUID_LEN - 1; i >= 0; i--)
+	{
+		if (++out->bytes[i] != 0)
+			return true;
+	}
+	return false;
+}

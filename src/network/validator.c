@@ -4,9 +4,8 @@
  *
  * The chain answers with one FT a block.  For each transaction in it a row of
  * apm.final_transaction says what became of it, for ever; the refused ones are the audit
- * (view apm.refused).  A valid record of our own APM goes to the outbox: its body comes
- * from the ledger and is sealed for the APM, under a content key of the network server's
- * own.  A registration makes the records and consents ready that wait for it.  What became of a query, or of a
+ * (view apm.refused).  Valid records of our own APM go to the outbox, and whom a valid
+ * erasure is about leaves the cloud (dispatch.c).  A registration makes the records and consents ready that wait for it.  What became of a query, or of a
  * dataset, goes to whoever asked.
  *
  * One transaction does all this and takes the FT from the queue, so that an FT is handled once; and what
@@ -21,17 +20,14 @@
 #include "apm_errors.h"
 #include "apm_sql.h"
 #include "chain/chain.h"
-#include "cloud/cloud.h"
 #include "keys/keyring.h"
 #include "worker/worker.h"
+#include "network/dispatch.h"
 #include "network/network_server.h"
 
 #define BLOCKS 8
 #define FT_TRIES 3
 #define RETRY_MS 1000
-#define BODY_BYTES (32 * 1024 * 1024) /* aimed at, of one statement */
-#define BODIES_FIRST 16
-#define BODIES_MAX 1000
 
 /* Rows of FTs that failed: not before that time, and then one by one. */
 static TimestampTz retry_at = 0;
@@ -70,9 +66,18 @@ open_final(const ApmFinalBlock *block, ApmFinal *out)
 		out->fault = "is not a final transaction";
 }
 
-/* Writes down what became of each transaction.  Returns the valid records that nothing was known of before. */
-static int
-write_down(const ApmFinal *final, ApmUuid **records)
+/* Valid transactions that nothing was known of before. */
+typedef struct ApmFresh
+{
+	ApmUuid *records;
+	int nrecords;
+	ApmUuid *erasures;
+	int nerasures;
+} ApmFresh;
+
+/* Writes down what became of each transaction. */
+static void
+write_down(const ApmFinal *final, ApmFresh *fresh)
 {
 	static ApmStatement insert = {
 		"WITH fresh AS (INSERT INTO apm.final_transaction"
@@ -81,7 +86,7 @@ write_down(const ApmFinal *final, ApmUuid **records)
 		" FROM unnest($1, $2, $3, $4, (SELECT q.pooled_at FROM ONLY apm.final_queue AS q WHERE q.id = $6))"
 		" AS u (tid, kind, rule, position, pooled_at)"
 		" ON CONFLICT (tid) DO NOTHING RETURNING tid, kind, rule, position)"
-		" SELECT tid FROM fresh WHERE kind = 2 AND rule = 0 ORDER BY position",
+		" SELECT tid, kind FROM fresh WHERE kind IN (2, 5) AND rule = 0 ORDER BY position",
 		6,
 		{UUIDARRAYOID, INT2ARRAYOID, INT2ARRAYOID, INT4ARRAYOID, INT8OID, INT8OID},
 		NULL,
@@ -108,95 +113,27 @@ write_down(const ApmFinal *final, ApmUuid **records)
 	args[4] = Int64GetDatum((int64) final->height);
 	args[5] = Int64GetDatum(final->id);
 	found = (int) apm_run(&insert, args);
+
+	memset(fresh, 0, sizeof(*fresh));
+	fresh->records = palloc(sizeof(ApmUuid) * Max(found, 1));
+	fresh->erasures = palloc(sizeof(ApmUuid) * Max(found, 1));
 	for (int i = 0; i < found; i++)
-		apm_row_uuid(i, 1, &tids[i]);
-	*records = tids;
-	return found;
-}
-
-/* The outbox's row of a body; false if the record is not our APM's. */
-static bool
-make_row(const ApmUuid *tid, const ApmBody *body, const ApmDigest *origin, ApmCloudRow *out)
-{
-	ApmSigned parts = {.transaction = body->transaction, .proof = body->proof};
-	ApmBuf plain = {0};
-	ApmBuf sealed = {0};
-	ApmTransaction tx;
-
-	apm_check(apm_transaction_decode(body->transaction, &tx), "read a record's transaction");
-	if (tx.kind != APM_KIND_PRIMARY || memcmp(&tx.origin, origin, sizeof(ApmDigest)) != 0)
-		return false;
-
-	memcpy(parts.nonce, body->nonce, APM_NONCE_LEN);
-	apm_signed_encode(&parts, &plain);
-	apm_check(apm_buf_status(&plain), "write a record for the cloud");
-	apm_check(apm_sealer_seal(apm_key_sealer(true, false, false), APM_SLICE(plain.data, plain.len),
-							  (uint64) GetCurrentTimestamp(), &sealed),
-			  "seal a record for the cloud");
-	apm_buf_reset(&plain);
-	out->tid = *tid;
-	out->rid = tx.u.primary.rid;
-	out->apid = tx.u.primary.apid;
-	out->apr = APM_SLICE(sealed.data, sealed.len);
-	out->tokens = APM_SLICE(tx.u.primary.tokens.bytes, (size_t) tx.u.primary.tokens.count * APM_TOKEN_LEN);
-	return true;
-}
-
-/* Puts up to count records into the outbox; returns the bytes of their bodies. */
-static size_t
-send_some(const ApmUuid *tids, int count, const ApmDigest *origin)
-{
-	ApmBody *bodies = palloc(sizeof(ApmBody) * count);
-	ApmCloudRow *rows = palloc(sizeof(ApmCloudRow) * count);
-	size_t bytes = 0;
-	int n = 0;
-
-	apm_ledger_bodies(tids, count, bodies);
-	for (int i = 0; i < count; i++)
 	{
-		bytes += bodies[i].transaction.len;
-		/* no body: erased meanwhile */
-		if (bodies[i].transaction.len > 0 && make_row(&tids[i], &bodies[i], origin, &rows[n]))
-			n++;
+		if (apm_row_int2(i, 2) == APM_KIND_PRIMARY)
+			apm_row_uuid(i, 1, &fresh->records[fresh->nrecords++]);
+		else
+			apm_row_uuid(i, 1, &fresh->erasures[fresh->nerasures++]);
 	}
-	apm_outbox_put(rows, n);
-	return bytes;
-}
-
-/* Sends these records on their way to the cloud, in portions that fit into memory. */
-static void
-send_to_cloud(const ApmUuid *tids, int n)
-{
-	MemoryContext portion =
-		AllocSetContextCreate(CurrentMemoryContext, "apm outbox portion", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(portion);
-	int count = BODIES_FIRST;
-	ApmDigest chain;
-	ApmDigest origin;
-
-	if (n > 0 && !apm_chain_identity(&chain, &origin))
-		ereport(ERROR, (errcode(ERRCODE_APM_NOT_SET_UP), errmsg("this database takes part in no chain"),
-						errhint("Call apm_setup().")));
-	for (int at = 0; at < n;)
-	{
-		int these = Min(count, n - at);
-		size_t bytes = send_some(tids + at, these, &origin);
-
-		at += these;
-		count = (int) Min(Max(BODY_BYTES / Max(bytes / these, 1), 1), (size_t) Min(count * 4, BODIES_MAX));
-		MemoryContextReset(portion);
-	}
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(portion);
 }
 
 static void
 handle(const ApmFinal *final)
 {
-	ApmUuid *records;
-	int n = write_down(final, &records);
+	ApmFresh fresh;
 
-	send_to_cloud(records, n);
+	write_down(final, &fresh);
+	apm_dispatch_records(fresh.records, fresh.nrecords, false);
+	apm_dispatch_erasures(fresh.erasures, fresh.nerasures);
 	for (size_t i = 0; i < final->n; i++)
 	{
 		const ApmEntry *entry = &final->entries[i];

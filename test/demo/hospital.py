@@ -90,7 +90,8 @@ def set_up(demo):
 	demo.cloud.run("CREATE TABLE health_record (rid uuid PRIMARY KEY, apid text NOT NULL, apr bytea NOT NULL,"
 				   " tokens bytea[] NOT NULL);"
 				   "CREATE INDEX ON health_record USING gin (tokens);"
-				   "CREATE ROLE hospital LOGIN; GRANT SELECT, INSERT ON health_record TO hospital;")
+				   "CREATE INDEX ON health_record (apid);"
+				   "CREATE ROLE hospital LOGIN; GRANT SELECT, INSERT, DELETE ON health_record TO hospital;")
 	demo.hospital.start()
 	demo.hospital.run("CREATE DATABASE hospital;", database="postgres")
 	demo.hospital.run(f"""

@@ -82,7 +82,8 @@ sub apm_node
 	return $node;
 }
 
-# Makes the table ehr of another server this node's cloud, through postgres_fdw.
+# Makes the table ehr of another server this node's cloud, through postgres_fdw.  The mapped user needs SELECT, INSERT and
+# DELETE on it; an index on apid makes removals fast.
 sub attach_cloud
 {
 	my ($node, $cloud, $database) = @_;
