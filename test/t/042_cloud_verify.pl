@@ -97,7 +97,7 @@ on_cloud('DROP TRIGGER busy ON ehr');
 arrived($records + 3);
 
 # --- records come while it looks
-my $statements = join('', map { sprintf("SELECT apm_submit('p%d', '{"n": 1}');\n", 1 + $_ % 3) } 1 .. 600);
+my $statements = join('', map { sprintf(qq(SELECT apm_submit('p%d', '{"n": 1}');\n), 1 + $_ % 3) } 1 .. 600);
 my $busy = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('clinic') . ' user=app' ], '<', \$statements, '>', \my $rids, '2>', \my $errors);
 my @seen;
 push @seen, verify() while $busy->pumpable && @seen < 1000 && ($busy->pump_nb, 1)[1];

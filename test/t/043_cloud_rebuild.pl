@@ -98,7 +98,7 @@ is($node->safe_psql('clinic', 'SELECT count(*) FROM apm.rebuild WHERE finished_a
 $node->safe_psql('clinic', q(SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE usename = 'admin'));
 ends_with($cancelled, qr/^$|canceling statement/, 'cancelled');
 my @both = (start_rebuild(60), start_rebuild(60));
-submit_many(5, 20) foreach 1 .. 5;
+submit_many(5, 20);
 $records += 100;
 ends_with($_, qr/^$/, 'two of them side by side come to the end') foreach @both;
 drained();
