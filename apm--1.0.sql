@@ -356,6 +356,7 @@ CREATE TABLE apm.ledger_patient (
 	changed_height bigint NOT NULL,
 	erased_height bigint
 );
+CREATE INDEX ledger_patient_erased_idx ON apm.ledger_patient (apid) WHERE erased_height IS NOT NULL;
 COMMENT ON TABLE apm.ledger_patient IS 'derived: registered patients, the origin''s first key, and the digest of their current profile (of one who is erased: zeros)';
 
 CREATE TABLE apm.ledger_profile (
@@ -403,6 +404,8 @@ CREATE TABLE apm.ledger_token (
 	rid uuid NOT NULL,
 	CONSTRAINT ledger_token_pkey PRIMARY KEY (token, rid)
 );
+-- what an erasure has to find
+CREATE INDEX ledger_token_rid_idx ON apm.ledger_token (rid);
 COMMENT ON TABLE apm.ledger_token IS 'derived: blind tokens of valid records';
 
 CREATE TABLE apm.ledger_query (
@@ -1422,9 +1425,12 @@ CREATE VIEW apm.ledger AS
 		apm.rule_name(l.rule) AS rule,
 		encode(l.leaf, 'hex') AS leaf,
 		i.block_time,
-		i.hash AS block
-	FROM apm.block_info AS i JOIN ONLY apm.leaf AS l ON l.block = decode(i.hash, 'hex');
-COMMENT ON VIEW apm.ledger IS 'every transaction of the chain with its verdict; nothing of what it says';
+		i.hash AS block,
+		v.erasure AS erased_by
+	FROM apm.block_info AS i JOIN ONLY apm.leaf AS l ON l.block = decode(i.hash, 'hex')
+		LEFT JOIN ONLY apm.ledger_void AS v ON v.tid = l.tid;
+COMMENT ON VIEW apm.ledger IS
+	'every transaction of the chain with its verdict, and the erasure that voided it; nothing of what it says';
 REVOKE ALL ON apm.ledger FROM PUBLIC;
 GRANT SELECT ON apm.ledger TO apm_admin, apm_auditor;
 

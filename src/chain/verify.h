@@ -125,12 +125,14 @@ extern bool apm_verify_members(ApmWalk *walk, const ApmEntries *e);
 /* Fills in which entries are void; what ledger_void says of them is looked at by apm_verify_void_rows(). */
 extern void apm_verify_find_voids(ApmWalk *walk, const ApmDigest *hash, ApmEntries *e);
 /*
- * For an entry that is valid, not void by ledger_void, and has no body (or has one, though ledger_void has a row): the fault that
- * it is, or APM_FAULT_NONE if only the row is wrong.
+ * The fault of an entry that is valid and not void by ledger_void, if it has no body, or has one though ledger_void has
+ * a row of it; APM_FAULT_DERIVED if only ledger_void is wrong.
  */
 extern ApmFaultRule apm_verify_why_not_void(ApmWalk *walk, const ApmEntries *e, int i);
 /* Did all that a valid erasure names stand before it, and did no other have it?  False after a fault. */
 extern bool apm_verify_voided(ApmWalk *walk, const ApmEntries *e, int i);
+/* After a fault in what a block left in the derived tables: names one in the ledger itself instead, if that is what it is. */
+extern void apm_verify_put_back(ApmWalk *walk, const ApmEntries *e);
 /* Rows of ledger_void of the block's entries, and what its erasures must have left.  False after a fault. */
 extern bool apm_verify_void_rows(ApmWalk *walk, const ApmEntries *e);
 

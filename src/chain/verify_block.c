@@ -128,6 +128,9 @@ verify_entry(ApmWalk *walk, const ApmEntries *e, int i)
 		rule = APM_FAULT_UNWANTED;
 	if (rule == APM_FAULT_NONE)
 		rule = check_row(e, i);
+	if (rule == APM_FAULT_DERIVED)
+		return apm_walk_fault_detail(walk, rule, walk->at, i,
+									 "apm.ledger_void: it does not say what the erasures say");
 	return rule == APM_FAULT_NONE || apm_walk_fault(walk, rule, walk->at, i);
 }
 

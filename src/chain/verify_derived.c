@@ -270,8 +270,11 @@ bool
 apm_verify_derived(ApmWalk *walk, const ApmEntries *e)
 {
 	count_entries(walk, e);
-	return apm_verify_members(walk, e) && verify_patients(walk, e) && verify_records(walk, e) &&
-		   verify_rows(walk, e) && apm_verify_void_rows(walk, e) && verify_profiles(walk, e);
+	if (apm_verify_members(walk, e) && verify_patients(walk, e) && verify_records(walk, e) &&
+		verify_rows(walk, e) && apm_verify_void_rows(walk, e) && verify_profiles(walk, e))
+		return true;
+	apm_verify_put_back(walk, e);
+	return false;
 }
 
 bool

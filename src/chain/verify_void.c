@@ -255,13 +255,12 @@ static bool
 stands_earlier(const ApmEntries *e, int i)
 {
 	static ApmStatement get = {
-		.sql = "SELECT FROM ONLY apm.leaf AS l JOIN ONLY apm.block AS b ON b.hash = l.block WHERE l.tid = $1"
-			   " AND l.leaf = $2 AND l.rule = 0 AND (b.height < $3 OR (b.height = $3 AND l.position < $4))",
-		.nargs = 4,
-		.types = {UUIDOID, BYTEAOID, INT8OID, INT4OID},
+		.sql = "SELECT FROM ONLY apm.leaf AS l JOIN ONLY apm.block AS b ON b.hash = l.block WHERE l.leaf = $1"
+			   " AND l.rule = 0 AND (b.height < $2 OR (b.height = $2 AND l.position < $3)) LIMIT 1",
+		.nargs = 3,
+		.types = {BYTEAOID, INT8OID, INT4OID},
 	};
 	Datum args[] = {
-		apm_uuid_datum(&e->entries[i].tid),
 		apm_digest_datum(&e->entries[i].leaf),
 		Int64GetDatum((int64) e->height),
 		Int32GetDatum(i),
@@ -270,23 +269,22 @@ stands_earlier(const ApmEntries *e, int i)
 	return apm_run(&get, args) > 0;
 }
 
-/* Does any erasure at all name the entry? */
+/* Does any erasure at all name the entry?  Then *out is what it says. */
 static bool
-is_named(ApmWalk *walk, const ApmEntries *e, int i)
+is_named(ApmWalk *walk, const ApmEntries *e, int i, ApmVoid *out)
 {
 	static ApmStatement get = {
 		.sql = "SELECT l.tid FROM ONLY apm.leaf AS l WHERE l.kind = 5 AND l.rule = 0",
 	};
 	uint64 rows = apm_run(&get, NULL);
 	ApmUuid *tids = palloc_array(ApmUuid, Max(rows, 1));
-	ApmVoid found;
 
 	for (uint64 row = 0; row < rows; row++)
 		apm_row_uuid(row, 1, &tids[row]);
 	begin_erasures(walk);
 	for (uint64 row = 0; row < rows; row++)
 	{
-		if (names_entry(find_erasure(walk, &tids[row]), e, i, &found))
+		if (names_entry(find_erasure(walk, &tids[row]), e, i, out))
 			return !stands_earlier(e, i);
 	}
 	return false;
@@ -295,14 +293,18 @@ is_named(ApmWalk *walk, const ApmEntries *e, int i)
 ApmFaultRule
 apm_verify_why_not_void(ApmWalk *walk, const ApmEntries *e, int i)
 {
-	bool named;
+	const ApmEntry *entry = &e->entries[i];
+	ApmVoid found;
 
 	if (e->kept[i] && !e->void_rows[i].there)
 		return APM_FAULT_NONE;
-	named = is_named(walk, e, i);
+	if (!is_named(walk, e, i, &found))
+		return e->kept[i] ? APM_FAULT_DERIVED : APM_FAULT_MISSING;
 	if (e->kept[i])
-		return named ? APM_FAULT_UNWANTED : APM_FAULT_DERIVED;
-	return named ? APM_FAULT_DERIVED : APM_FAULT_MISSING;
+		return APM_FAULT_UNWANTED;
+	if (memcmp(&found.tid, &entry->tid, sizeof(ApmUuid)) != 0)
+		return APM_FAULT_TID;
+	return found.kind == entry->kind ? APM_FAULT_DERIVED : APM_FAULT_KIND;
 }
 
 /* The voids of the erasure that ledger_void has as they must be. */
@@ -330,6 +332,35 @@ count_voids(const ApmEntries *e, int i)
 	return apm_row_int8(0, 1);
 }
 
+/*
+ * Somebody may have put back a body with all that follows from it, and taken away what said that it is void.  Then
+ * nothing is wrong before the erasure that names it, and the fault is there where the body is.
+ */
+static bool
+find_put_back(ApmWalk *walk, const ApmEntries *e, int i)
+{
+	static ApmStatement get = {
+		.sql = "SELECT b.height, l.position FROM unnest($1, $2) AS u (tid, leaf)"
+			   " JOIN ONLY apm.leaf AS l ON l.tid = u.tid AND l.leaf = u.leaf AND l.rule = 0"
+			   " JOIN ONLY apm.body AS y ON y.tid = u.tid JOIN ONLY apm.block AS b ON b.hash = l.block"
+			   " WHERE b.height < $3 OR (b.height = $3 AND l.position < $4) ORDER BY 1, 2 LIMIT 1",
+		.nargs = 4,
+		.types = {UUIDARRAYOID, BYTEAARRAYOID, INT8OID, INT4OID},
+	};
+	Datum voids[4];
+	Datum args[4];
+
+	apm_void_arrays(&e->opened[i].tx.u.erasure, voids);
+	args[0] = voids[0];
+	args[1] = voids[3];
+	args[2] = Int64GetDatum((int64) e->height);
+	args[3] = Int32GetDatum(i);
+	if (apm_run(&get, args) == 0)
+		return false;
+	(void) apm_walk_fault(walk, APM_FAULT_UNWANTED, apm_row_int8(0, 1), apm_row_int4(0, 2));
+	return true;
+}
+
 /* How many of the erasure's voids stand before it as valid entries without a body, whatever ledger_void says. */
 static int64
 count_standing(const ApmEntries *e, int i)
@@ -355,19 +386,44 @@ count_standing(const ApmEntries *e, int i)
 	return apm_row_int8(0, 1);
 }
 
+static bool
+verify_voided(ApmWalk *walk, const ApmEntries *e, int i)
+{
+	int64 count = e->opened[i].tx.u.erasure.count;
+
+	if (count_voids(e, i) == count)
+		return true;
+	if (find_put_back(walk, e, i))
+		return false;
+	if (count_standing(e, i) < count)
+		return apm_walk_fault(walk, APM_FAULT_VOID, walk->at, i);
+	return apm_walk_fault_detail(walk, APM_FAULT_DERIVED, walk->at, i,
+								 "apm.ledger_void: a row is missing or not what the erasure made");
+}
+
 bool
 apm_verify_voided(ApmWalk *walk, const ApmEntries *e, int i)
 {
-	int64 count = e->opened[i].tx.u.erasure.count;
 	MemoryContext old = MemoryContextSwitchTo(e->context);
-	bool good = count_voids(e, i) == count;
-	bool standing = good || count_standing(e, i) == count;
+	bool good = verify_voided(walk, e, i);
 
 	MemoryContextSwitchTo(old);
-	if (!standing)
-		return apm_walk_fault(walk, APM_FAULT_VOID, walk->at, i);
-	return good || apm_walk_fault_detail(walk, APM_FAULT_DERIVED, walk->at, i,
-										 "apm.ledger_void: a row is missing or not what the erasure made");
+	return good;
+}
+
+/* Of a block whose derived rows are not as they must be: is it that bodies are there which should be gone? */
+void
+apm_verify_put_back(ApmWalk *walk, const ApmEntries *e)
+{
+	ApmVoid found;
+
+	for (int i = 0; i < e->n; i++)
+	{
+		if (!e->kept[i] || e->entries[i].rule != APM_RULE_NONE || !is_named(walk, e, i, &found))
+			continue;
+		(void) apm_walk_fault(walk, APM_FAULT_UNWANTED, walk->at, i);
+		return;
+	}
 }
 
 /* The patient's row, as the erasure must have left it. */

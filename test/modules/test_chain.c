@@ -16,16 +16,28 @@
 #include "apm_user.h"
 #include "chain/chain.h"
 #include "core/digest.h"
+#include "core/pseudonym.h"
 #include "keys/keyring.h"
 
 PG_MODULE_MAGIC;
 
 #define HOUR_US (UINT64_C(3600) * 1000 * 1000)
 
+/* Transactions of patients that this session has put into the pool: an erasure names those of its block, too. */
+#define REMEMBERED_MAX 64
+
+static struct
+{
+	char apid[APM_APID_MAX + 1];
+	ApmVoid voided;
+} remembered[REMEMBERED_MAX];
+static int nremembered = 0;
+
 /* One transaction to be made; spoil names what is wrong with it, or is empty. */
 typedef struct Order
 {
 	ApmTransaction tx;
+	ApmDigest signer; /* id of our origin's key in force */
 	const char *spoil;
 } Order;
 
@@ -57,6 +69,23 @@ spoilt(const Order *order, const char *how)
 }
 
 static void
+remember(const ApmTransaction *tx, const ApmDigest *leaf, const ApmUuid *tid)
+{
+	ApmSlice apid = apm_transaction_apid(tx);
+	ApmVoid *voided = &remembered[nremembered].voided;
+
+	if ((tx->kind != APM_KIND_PATIENT && tx->kind != APM_KIND_PRIMARY) || nremembered == REMEMBERED_MAX)
+		return;
+	memcpy(remembered[nremembered].apid, apid.data, apid.len);
+	remembered[nremembered].apid[apid.len] = '\0';
+	voided->leaf = *leaf;
+	voided->tid = *tid;
+	voided->kind = (uint8) tx->kind;
+	memcpy(voided->actor, tx->actor, APM_STAFF_LEN);
+	nremembered++;
+}
+
+static void
 sign(const Order *order, ApmBuf *out, ApmUuid *tid)
 {
 	ApmEcKey *stranger = NULL;
@@ -75,9 +104,12 @@ sign(const Order *order, ApmBuf *out, ApmUuid *tid)
 	apm_transaction_tid(spoilt(order, "template") ? 0 : order->tx.time_us, &leaf, tid);
 	if (spoilt(order, "signature"))
 		apm_check(apm_ec_generate(&stranger), "make a key");
-	apm_check(apm_origin_sign(stranger != NULL ? stranger : apm_key_signer(APM_SIGN_ORIGIN), &leaf, 1,
-							  &proof.signature),
-			  "sign a transaction");
+	apm_check(
+		apm_origin_sign(stranger != NULL ? stranger : apm_key_signer_of(APM_SIGN_ORIGIN, &order->signer),
+						&leaf, 1, &proof.signature),
+		"sign a transaction");
+	if (order->spoil[0] == '\0')
+		remember(&order->tx, &leaf, tid);
 	apm_ec_free(stranger);
 	apm_origin_proof_encode(&proof, &proof_bytes);
 	envelope.proof = APM_SLICE(proof_bytes.data, proof_bytes.len);
@@ -98,6 +130,7 @@ put(Order *order)
 	SPI_connect();
 	if (!apm_chain_identity(&order->tx.chain, &order->tx.origin))
 		elog(ERROR, "there is no chain");
+	order->signer = order->tx.origin;
 	if (spoilt(order, "chain"))
 		order->tx.chain.bytes[0] ^= 1;
 	if (spoilt(order, "origin"))
@@ -336,4 +369,87 @@ test_pool_contract(PG_FUNCTION_ARGS)
 	order.tx.u.contract.items = bytes_arg(fcinfo, 2);
 	tid = put(&order);
 	return answer(&tid);
+}
+
+static int
+compare_voids(const void *a, const void *b)
+{
+	return memcmp(((const ApmVoid *) a)->leaf.bytes, ((const ApmVoid *) b)->leaf.bytes, APM_DIGEST_LEN);
+}
+
+/*
+ * What the ledger has of the patient, and what this session has put into the pool since, encoded; one void that
+ * stands nowhere if he has nothing.
+ */
+static void
+collect_voids(const char *apid, ApmErasureFields *fields)
+{
+	ApmSlice whose = APM_SLICE(apid, strlen(apid));
+	ApmVoid *all = palloc_array(ApmVoid, REMEMBERED_MAX);
+	ApmBuf *encoded = palloc0(sizeof(ApmBuf));
+	ApmPrivileged saved;
+	ApmVoid *stored;
+	int n = 0;
+
+	apm_privileged_begin(&saved);
+	SPI_connect();
+	n = apm_ledger_voids(whose, &stored);
+	memcpy(all, stored, sizeof(ApmVoid) * Min(n, REMEMBERED_MAX));
+	SPI_finish();
+	apm_privileged_end(&saved);
+	for (int i = 0; i < nremembered; i++)
+	{
+		if (strcmp(remembered[i].apid, apid) == 0)
+			all[n++] = remembered[i].voided;
+	}
+	if (n == 0)
+		memset(&all[n++], APM_KIND_PATIENT, sizeof(ApmVoid));
+	qsort(all, n, sizeof(ApmVoid), compare_voids);
+	for (int i = 0; i < n; i++)
+	{
+		if (i > 0 && compare_voids(&all[i - 1], &all[i]) == 0)
+			continue;
+		apm_void_put(encoded, &all[i]);
+		fields->count++;
+	}
+	fields->apid = whose;
+	fields->voids = APM_SLICE(encoded->data, encoded->len);
+}
+
+PG_FUNCTION_INFO_V1(test_pool_erasure);
+
+/* test_pool_erasure(apid text, reason integer, roles integer) returns uuid: of all that the ledger and this session have of him */
+Datum
+test_pool_erasure(PG_FUNCTION_ARGS)
+{
+	ApmUuid tid;
+	Order order;
+
+	begin(&order, fcinfo, APM_KIND_ERASURE, 2, -1);
+	collect_voids(text_to_cstring(PG_GETARG_TEXT_PP(0)), &order.tx.u.erasure);
+	order.tx.u.erasure.reason = (uint16) PG_GETARG_INT32(1);
+	tid = put(&order);
+	return answer(&tid);
+}
+
+PG_FUNCTION_INFO_V1(test_drop_body);
+
+/* test_drop_body(tid uuid): deletes a body as apm's own code would */
+Datum
+test_drop_body(PG_FUNCTION_ARGS)
+{
+	static ApmStatement drop = {
+		.sql = "DELETE FROM ONLY apm.body AS b WHERE b.tid = $1",
+		.nargs = 1,
+		.types = {UUIDOID},
+	};
+	Datum args[] = {PG_GETARG_DATUM(0)};
+	ApmPrivileged saved;
+
+	apm_privileged_begin(&saved);
+	SPI_connect();
+	apm_run_whole(&drop, args, 1);
+	SPI_finish();
+	apm_privileged_end(&saved);
+	PG_RETURN_VOID();
 }
