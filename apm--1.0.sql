@@ -727,13 +727,23 @@ REVOKE ALL ON FUNCTION @extschema@.apm_accept_rollback(boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.apm_accept_rollback(boolean) TO apm_admin;
 
 CREATE FUNCTION @extschema@.apm_verify(from_height bigint DEFAULT 0, to_height bigint DEFAULT NULL,
+	resume boolean DEFAULT false,
 	OUT ok boolean, OUT height bigint, OUT "position" integer, OUT rule text, OUT fault text,
 	OUT blocks bigint, OUT transactions bigint, OUT not_rerun bigint, OUT erased bigint)
 	RETURNS record LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_verify';
-COMMENT ON FUNCTION @extschema@.apm_verify(bigint, bigint) IS
-	'computes the ledger again from its rows and names the first fault; not_rerun counts refused transactions that were not kept, erased those that an erasure voided';
-REVOKE ALL ON FUNCTION @extschema@.apm_verify(bigint, bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.apm_verify(bigint, bigint) TO apm_admin, apm_auditor;
+COMMENT ON FUNCTION @extschema@.apm_verify(bigint, bigint, boolean) IS
+	'computes the ledger again from its rows and names the first fault; not_rerun counts refused transactions that were not kept, erased those that an erasure voided; resume goes on behind what was found good before';
+REVOKE ALL ON FUNCTION @extschema@.apm_verify(bigint, bigint, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_verify(bigint, bigint, boolean) TO apm_admin, apm_auditor;
+
+CREATE FUNCTION @extschema@.apm_verify(digest jsonb,
+	OUT ok boolean, OUT height bigint, OUT "position" integer, OUT rule text, OUT fault text,
+	OUT blocks bigint, OUT transactions bigint, OUT not_rerun bigint, OUT erased bigint)
+	RETURNS record LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'apm_verify_digest';
+COMMENT ON FUNCTION @extschema@.apm_verify(jsonb) IS
+	'the same of the whole ledger, which must also have the head of a digest that was kept elsewhere';
+REVOKE ALL ON FUNCTION @extschema@.apm_verify(jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.apm_verify(jsonb) TO apm_admin, apm_auditor;
 
 -- What leaves this server so that others can check it.  A sensor gets no digest: the height would tell it
 -- what became of its records.

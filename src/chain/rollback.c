@@ -32,12 +32,15 @@ PG_FUNCTION_INFO_V1(apm_accept_rollback);
 static void
 require_verified(ApmVerification *found)
 {
-	apm_verify_ledger(0, -1, found);
+	static const ApmVerifyRequest everything = {.from = 0, .to = -1};
+
+	apm_verify_ledger(&everything, found);
 	if (!found->ok)
 		ereport(ERROR, (errcode(ERRCODE_APM_TAMPERED), errmsg("the ledger does not verify"),
 						errdetail("Height %lld, position %d: %s", (long long) found->height, found->position,
 								  found->fault),
 						errhint("apm_verify() says the same; restore a ledger that verifies.")));
+	apm_verify_remember(found);
 }
 
 static uint64

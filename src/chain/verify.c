@@ -1,6 +1,6 @@
 /*
  * verify.c
- *	  apm_verify(): the ledger computed again from its rows.
+ *	  Verification: the ledger computed again from its rows.
  *
  * Headers are walked from genesis in any case: they are few and each is one hash, one
  * history root and one signature.  Leaves, bodies and verdicts are verified for the blocks
@@ -15,26 +15,23 @@
  * Everything is read under one snapshot, so a block that is appended meanwhile does not
  * look like a fault.
  *
- * What this cannot find without a digest kept elsewhere is a chain that was cut behind a
+ * What this cannot find without a block that is known from elsewhere is a chain that was cut behind a
  * block, with everything derived from it and with the sign-state.
  */
 #include "postgres.h"
 
-#include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "apm_attempt.h"
 #include "apm_errors.h"
 #include "apm_sql.h"
-#include "apm_user.h"
 #include "chain/verify.h"
-
-PG_FUNCTION_INFO_V1(apm_verify);
 
 /* Blocks whose headers are read at once. */
 #define HEADERS_AT_ONCE 256
+/* How often a caller who waits hears how far it is. */
+#define TELL_EVERY_MS 3000
 
 typedef struct StoredBlock
 {
@@ -128,6 +125,26 @@ verify_inside(ApmWalk *walk, const StoredBlock *block, const ApmHeader *header)
 		   (!genesis || apm_verify_genesis(walk, header)) && apm_verify_derived(walk, &e);
 }
 
+/* Is the block the known one, if it has its height? */
+static bool
+verify_known(ApmWalk *walk, const ApmDigest *hash)
+{
+	return walk->known == NULL || walk->known->height != walk->at || same(&walk->known->hash, hash) ||
+		   apm_walk_fault(walk, APM_FAULT_DIGEST, walk->at, -1);
+}
+
+/* Tells the caller now and then how far the walk is. */
+static void
+tell(ApmWalk *walk)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!TimestampDifferenceExceeds(walk->told_at, now, TELL_EVERY_MS))
+		return;
+	walk->told_at = now;
+	ereport(NOTICE, (errmsg("verified " INT64_FORMAT " of " INT64_FORMAT " blocks", walk->at, walk->to + 1)));
+}
+
 /* The next block of the walk.  SPI's own memory holds it, and goes when it is done. */
 static bool
 verify_block(ApmWalk *walk, const StoredBlock *block)
@@ -143,7 +160,7 @@ verify_block(ApmWalk *walk, const StoredBlock *block)
 	else if (good)
 		good = apm_verify_pass_contract(walk, &header) && verify_contract(walk, &header);
 	SPI_finish();
-	if (!good)
+	if (!good || !verify_known(walk, &block->hash))
 		return false;
 	if (walk->at >= walk->from)
 	{
@@ -154,6 +171,7 @@ verify_block(ApmWalk *walk, const StoredBlock *block)
 	walk->parent_hash = block->hash;
 	apm_history_append(&walk->frontier, &block->hash);
 	walk->at++;
+	tell(walk);
 	return true;
 }
 
@@ -274,8 +292,6 @@ begin_walk(ApmWalk *walk)
 	walk->tip_hash = apm_slice_copy(walk->context, apm_row_bytea(0, 2));
 	walk->tip_frontier = apm_slice_copy(walk->context, apm_row_bytea(0, 3));
 	walk->has_voids = apm_run(&voids, NULL) > 0;
-	if (walk->to < 0)
-		walk->to = Max(walk->last, walk->from);
 	return true;
 }
 
@@ -283,21 +299,26 @@ begin_walk(ApmWalk *walk)
 static void
 verify(ApmWalk *walk)
 {
-	int64 wanted;
+	/* who goes on behind a known block may have been at the end */
+	int64 wanted = Max(walk->to, walk->known != NULL ? walk->from - 1 : walk->from);
 	bool to_end;
 
 	if (!begin_walk(walk))
 		return;
-	wanted = walk->to;
-	walk->to = Max(Min(walk->to, walk->last), 0);
+	walk->to = Max(walk->to < 0 ? walk->last : Min(walk->to, walk->last), 0);
 	to_end = walk->to >= walk->last;
 	if (!verify_blocks(walk) || (to_end && !verify_tip(walk)))
 		return;
 	if (to_end && walk->from == 0 && !apm_verify_totals(walk))
 		return;
-	if (wanted > walk->last)
+	if (walk->known != NULL && walk->known->height > walk->last)
+		(void) apm_walk_fault(walk, APM_FAULT_DIGEST, walk->known->height, -1);
+	else if (wanted > walk->last)
 		(void) apm_walk_fault_detail(walk, APM_FAULT_HEIGHT, walk->last + 1, -1,
 									 "the chain ends before this block");
+	walk->result->to_end = to_end;
+	walk->result->last = walk->at - 1;
+	walk->result->hash = walk->parent_hash;
 }
 
 /* Is this error what a damaged ledger, or damaged storage, raises? */
@@ -325,8 +346,9 @@ verify_step(void *arg)
 
 /* What cannot be read at all is a fault, too, and has a place. */
 static void
-verify_or_damaged(ApmWalk *walk)
+verify_or_damaged(void *arg)
 {
+	ApmWalk *walk = arg;
 	ErrorData *error = apm_attempt(verify_step, walk);
 
 	if (error == NULL)
@@ -339,7 +361,7 @@ verify_or_damaged(ApmWalk *walk)
 }
 
 void
-apm_verify_ledger(int64 from, int64 to, ApmVerification *out)
+apm_verify_ledger(const ApmVerifyRequest *request, ApmVerification *out)
 {
 	ApmWalk *walk = palloc0(sizeof(ApmWalk));
 
@@ -348,55 +370,10 @@ apm_verify_ledger(int64 from, int64 to, ApmVerification *out)
 	out->height = -1;
 	out->position = -1;
 	walk->context = CurrentMemoryContext;
-	walk->from = from;
-	walk->to = to;
+	walk->from = request->from;
+	walk->to = request->to;
+	walk->known = request->known;
+	walk->told_at = GetCurrentTimestamp();
 	walk->result = out;
-	apm_sql_freeze(true);
-	PG_TRY();
-	{
-		verify_or_damaged(walk);
-	}
-	PG_FINALLY();
-	{
-		apm_sql_freeze(false);
-	}
-	PG_END_TRY();
-}
-
-/* apm_verify(from_height bigint, to_height bigint): one row */
-Datum
-apm_verify(PG_FUNCTION_ARGS)
-{
-	int64 from = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT64(0);
-	int64 to = PG_ARGISNULL(1) ? -1 : PG_GETARG_INT64(1);
-	ApmVerification found;
-	ApmPrivileged saved;
-	TupleDesc desc;
-	Datum values[9];
-	bool nulls[9] = {false};
-
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "apm_verify returns a row");
-	if (from < 0 || (!PG_ARGISNULL(1) && to < from))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("heights are out of order")));
-	apm_privileged_begin(&saved);
-	SPI_connect();
-	apm_verify_ledger(from, to, &found);
-	SPI_finish();
-	apm_privileged_end(&saved);
-
-	nulls[1] = found.height < 0;
-	nulls[2] = found.position < 0;
-	nulls[3] = found.ok;
-	nulls[4] = found.ok;
-	values[0] = BoolGetDatum(found.ok);
-	values[1] = Int64GetDatum(found.height);
-	values[2] = Int32GetDatum(found.position);
-	values[3] = CStringGetTextDatum(apm_fault_name(found.rule));
-	values[4] = CStringGetTextDatum(found.fault);
-	values[5] = Int64GetDatum(found.blocks);
-	values[6] = Int64GetDatum(found.transactions);
-	values[7] = Int64GetDatum(found.not_rerun);
-	values[8] = Int64GetDatum(found.erased);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+	apm_sql_frozen(verify_or_damaged, walk);
 }

@@ -28,13 +28,38 @@ typedef struct ApmVerification
 	int64 transactions;
 	int64 not_rerun; /* refused ones whose transaction was not kept */
 	int64 erased;	 /* voided ones whose transaction is gone */
+	bool to_end;	 /* the last block is that of the ledger */
+	int64 last;		 /* its height */
+	ApmDigest hash;	 /* and hash, of a good one */
 } ApmVerification;
 
+/* A block that the chain is known to have had. */
+typedef struct ApmKnownBlock
+{
+	int64 height;
+	ApmDigest hash;
+} ApmKnownBlock;
+
+/* What is to be verified. */
+typedef struct ApmVerifyRequest
+{
+	int64
+		from; /* transactions of blocks from this height on, which must be there unless known is the one before */
+	int64 to;					/* up to this block, which must be there; -1: to the end */
+	const ApmKnownBlock *known; /* must be there; NULL: none */
+} ApmVerifyRequest;
+
 /*
- * Verifies the ledger up to height to (-1: its end), the transactions from height from on.
- * Raises if no chain was set up.  Expects SPI and apm_privileged; writes nothing.
+ * Verifies the ledger, and tells every few seconds how far it is (NOTICE).  Raises if no chain was set up.  Expects SPI
+ * and apm_privileged; writes nothing.
  */
-extern void apm_verify_ledger(int64 from, int64 to, ApmVerification *out);
+extern void apm_verify_ledger(const ApmVerifyRequest *request, ApmVerification *out);
+
+/*
+ * Remembers in apm.verified that the ledger was found good as a whole, for a verification that goes on from there.  Does
+ * nothing where nothing can be written.  Expects SPI and apm_privileged.
+ */
+extern void apm_verify_remember(const ApmVerification *good);
 
 /* The rest is between verify.c and its parts. */
 
@@ -49,6 +74,8 @@ typedef struct ApmWalk
 	int64 last; /* height of the last block that is stored; -1: there is none */
 	int64 from;
 	int64 to;
+	const ApmKnownBlock *known;
+	TimestampTz told_at;	 /* when the caller last heard how far it is */
 	int64 at;				 /* the height in hand */
 	ApmContractState *state; /* as of before the block in hand; NULL before genesis */
 	ApmDigest contract;		 /* digest of the state's contract */
