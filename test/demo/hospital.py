@@ -25,6 +25,7 @@ class Demo:
 		self.queries = 0		# all queries
 		self.influenza = set()	# pids of visitors who had it
 		self.records = 0		# records that are in the cloud
+		self.erased = 0			# records of who was forgotten
 		self.refusals = 0		# transactions that the contract refused
 
 	def setting(self, name, value):
