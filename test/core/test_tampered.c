@@ -308,6 +308,21 @@ change_rows(void)
 	}
 }
 
+/* A byte too few, and as many as none, of header and signature. */
+static void
+cut_parts(void)
+{
+	ApmStoredBlock line = *stored(height);
+
+	line.header.len--;
+	CHECK(is_fault(ask(&line), APM_FAULT_FORMAT, height, -1));
+	line = *stored(height);
+	line.signature.len--;
+	CHECK(is_fault(ask(&line), APM_FAULT_FORMAT, height, -1));
+	line.signature.len = 0;
+	CHECK(is_fault(ask(&line), APM_FAULT_FORMAT, height, -1));
+}
+
 /* What its lack shows in: the block after it; where an erasure is gone, its first void; behind the last one, nothing. */
 static void
 test_removed(size_t at)
@@ -351,6 +366,7 @@ main(void)
 		}
 		swap_entries();
 		change_rows();
+		cut_parts();
 		test_removed(height);
 		CHECK(ask(stored(height)).rule == APM_FAULT_NONE);
 		/* doubled */
