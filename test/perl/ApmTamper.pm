@@ -28,12 +28,15 @@ use Exporter 'import';
 use ApmTest;
 use Test::More;
 
-our @EXPORT = qw(finds_tampering finds_every_change flip);
+our @EXPORT = qw(finds_tampering finds_every_change flip guards_off);
 
 # Tables that apm_verify() answers for.
 my @tables = qw(block leaf body tip member contract_item ledger_patient ledger_profile ledger_void ledger_record ledger_token
   ledger_query ledger_consent ledger_export ledger_count chain profile);
 my $guards_off = join('', map { "ALTER TABLE apm.$_ DISABLE TRIGGER ALL;" } @tables);
+
+# What comes before a change in its transaction.
+sub guards_off { return $guards_off }
 
 # Makes a change and asks what apm_verify() finds.
 sub finds_tampering
