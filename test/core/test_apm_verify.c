@@ -186,6 +186,7 @@ test_ledgers(void)
 	CHECK(answers("ledger tip", NOTHING, "line 1 of tip is no block"));
 	CHECK(answers("ledger ledger --digest tip.wrong", FAULT, "fault: tip.wrong"));
 
+	CHECK(answers("ledger ledger --digest other", FAULT, "fault: height 99, digest: "));
 	lines.count -= 3;
 	save_ledger("cut", &lines);
 	CHECK(answers("ledger cut", GOOD, "97 blocks"));
@@ -248,6 +249,25 @@ test_faults(void)
 	}
 }
 
+/* The digest of another last block, which its node signed as well. */
+static void
+save_other(const char *name)
+{
+	static ChainBlock other;
+	ApmHead head;
+	ApmBuf text = {0};
+
+	other.header = story.chain.blocks[99].header;
+	other.header.time_us++;
+	chain_sign(&other, story.nodes[1]);
+	memcpy(head.encoded, other.encoded, APM_HEADER_LEN);
+	head.signature = other.signature;
+	apm_ec_spki(story.nodes[1], head.node);
+	CHECK_OK(apm_head_check(&head));
+	apm_head_write(&head, &text);
+	save_buf(name, &text);
+}
+
 /* The text with another digit in its last hash. */
 static void
 save_wrong(const char *name, ApmBuf *text, const char *member)
@@ -298,6 +318,7 @@ save_files(void)
 	save_ledger("ledger", &lines);
 	save_head("tip", 99);
 	save_head("old", 37);
+	save_other("other");
 	save("empty", "", 0);
 	apm_head_write(&tip, &text);
 	save_wrong("tip.wrong", &text, "\"signature\": ");
