@@ -120,6 +120,15 @@ rotate('private-blockchain');
 	is(query($node, 'clinic', q(SELECT record ->> 'a' FROM apm_fetch('p1')), 'doctor'), '1', 'and goes on to');
 }
 
+# --- files that appear without anybody being told
+my @handmade = (['apm-envelope', 4], ['network-server', 4], ['private-blockchain', 4]);
+make_pair("$keys/$_->[0].$_->[1].pem") foreach @handmade;
+query($node, 'clinic', q(SELECT apm_submit('p1', '{"a": 0}')), 'doctor');
+wait_for($node, 'clinic', 'SELECT count(*) = 2 FROM apm.cloud_record', 'what a new session seals with new keys is opened by workers that have not been told');
+is(query($node, 'clinic', q(SELECT count(*) FROM apm_fetch('p1')), 'doctor'), '2', 'and reads');
+is(query($node, 'clinic', 'SELECT count(*) FROM apm.quarantine'), '0', 'nothing was quarantined');
+is(rotate($_->[0]), $_->[1], "$_->[0]: in use for everybody") foreach @handmade;
+
 # --- keys that sign
 my $node_key = q(SELECT encode(m.id, 'hex') FROM apm.member AS m WHERE m.member = 1 AND m.ended_height IS NULL);
 my $first = query($node, 'clinic', $node_key);
@@ -139,7 +148,7 @@ query($node, 'clinic', q(SELECT apm_submit('p1', '{"a": 3}')), 'doctor');
 wait_for($node, 'clinic', $drained, 'a record by the new keys');
 is(query($node, 'clinic', 'SELECT count(*) FROM apm.refused'), '0', 'nothing was refused');
 is(query($node, 'clinic', 'SELECT ok FROM apm_verify()'), 't', 'the ledger verifies');
-is(query($node, 'clinic', 'SELECT count(*) FROM apm_fetch(\'p1\')', 'doctor'), '3', 'all records read');
+is(query($node, 'clinic', 'SELECT count(*) FROM apm_fetch(\'p1\')', 'doctor'), '4', 'all records read');
 
 retire_refused('node-signing', 2, '55006', qr/it is the newest/, 'the key in force stays');
 $node->safe_psql('clinic', q(BEGIN; SELECT apm_rotate_key('node-signing'); ROLLBACK));
@@ -173,10 +182,10 @@ foreach my $retired (qw(network-server.1.pem apm-wrapping.1.key apm-wrapping.2.k
 	spew("$vault/$retired", "retired\n");
 }
 set_and_reload($node, 'apm.secret_command', "cat $vault/%k");
-rotate_refused('network-server', '55000', qr/come from apm\.secret_command.*network-server\.4\.pem/s, 'no key is made where a command gives them');
-ok(!-e "$keys/network-server.4.pem", 'nor a file');
-system("openssl genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out $vault/network-server.4.pem") == 0 or die;
-is(rotate('network-server'), '4', 'one that was made there begins to be used');
+rotate_refused('network-server', '55000', qr/come from apm\.secret_command.*network-server\.5\.pem/s, 'no key is made where a command gives them');
+ok(!-e "$keys/network-server.5.pem", 'nor a file');
+make_pair("$vault/network-server.5.pem");
+is(rotate('network-server'), '5', 'one that was made there begins to be used');
 wait_for($node, 'clinic', $drained, 'nothing is on its way');
 retire_refused('network-server', 3, '55000', qr/still has generation 3.*retired.*network-server\.3\.pem/s, 'one that the command still has is not retired');
 spew("$vault/network-server.3.pem", "retired\n");
@@ -193,6 +202,13 @@ retire_refused('apm-envelope', 2, '55000', qr/was loaded/, 'nor goes one');
 
 $node->stop;
 done_testing();
+
+sub make_pair
+{
+	system_or_bail('openssl', 'genpkey', '-quiet', '-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2048', '-out', $_[0]);
+	chmod(0600, $_[0]);
+	return;
+}
 
 sub spew
 {
