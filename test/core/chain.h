@@ -166,7 +166,20 @@ chain_erase(Chain *c, const ApmEcKey *key, ApmSlice apid)
 	return rule;
 }
 
-/* Finds a nonce for the block's header, signs it, and stores it. */
+/* Signs the block's header as it stands, mined or not, and stores it under its hash. */
+static inline void
+chain_store(ChainBlock *b, const ApmEcKey *node)
+{
+	apm_header_encode(&b->header, b->encoded);
+	CHECK_OK(apm_header_hash(b->encoded, &b->stored.hash));
+	CHECK_OK(apm_block_sign(node, &b->stored.hash, &b->signature));
+	b->stored.height = b->header.height;
+	b->stored.header = APM_SLICE(b->encoded, APM_HEADER_LEN);
+	b->stored.signature = APM_SLICE(b->signature.bytes, APM_SIGNATURE_LEN);
+	b->stored.entries = b->entries;
+}
+
+/* The same with a nonce that meets its difficulty. */
 static inline void
 chain_sign(ChainBlock *b, const ApmEcKey *node)
 {
@@ -176,13 +189,7 @@ chain_sign(ChainBlock *b, const ApmEcKey *node)
 	apm_header_encode(&b->header, b->encoded);
 	CHECK_OK(apm_pow_search(b->encoded, b->header.bits, 0, UINT64_MAX, &nonce, &hash));
 	b->header.nonce = nonce;
-	apm_header_encode(&b->header, b->encoded);
-	CHECK_OK(apm_block_sign(node, &hash, &b->signature));
-	b->stored.height = b->header.height;
-	b->stored.hash = hash;
-	b->stored.header = APM_SLICE(b->encoded, APM_HEADER_LEN);
-	b->stored.signature = APM_SLICE(b->signature.bytes, APM_SIGNATURE_LEN);
-	b->stored.entries = b->entries;
+	chain_store(b, node);
 }
 
 /* Root and count of the block's rows as they stand. */

@@ -36,25 +36,14 @@ copy_block(size_t at, ChainBlock *out)
 	memcpy(out->entries, b->entries, sizeof(b->entries));
 }
 
-/* Stores what the header now says, under its hash and signed; mined only if its bits can be met. */
+/* Mined only if its bits can be met. */
 static void
 sign_again(ChainBlock *b, const ApmEcKey *node)
 {
-	ApmDigest hash;
-
 	if (b->header.bits == CHAIN_BITS)
-	{
 		chain_sign(b, node);
-		return;
-	}
-	apm_header_encode(&b->header, b->encoded);
-	CHECK_OK(apm_header_hash(b->encoded, &hash));
-	CHECK_OK(apm_block_sign(node, &hash, &b->signature));
-	b->stored.height = b->header.height;
-	b->stored.hash = hash;
-	b->stored.header = APM_SLICE(b->encoded, APM_HEADER_LEN);
-	b->stored.signature = APM_SLICE(b->signature.bytes, APM_SIGNATURE_LEN);
-	b->stored.entries = b->entries;
+	else
+		chain_store(b, node);
 }
 
 /* What is asked of the block's header and rows, before anything is judged. */
@@ -148,17 +137,11 @@ sign_unmined(void)
 	ChainBlock b;
 
 	copy_block(height, &b);
-	b.stored = story.chain.blocks[height].stored;
 	do
 	{
 		b.header.nonce++;
-		apm_header_encode(&b.header, b.encoded);
-		CHECK_OK(apm_header_hash(b.encoded, &b.stored.hash));
+		chain_store(&b, node_of(height));
 	} while (apm_hash_meets(&b.stored.hash, CHAIN_BITS));
-	CHECK_OK(apm_block_sign(node_of(height), &b.stored.hash, &b.signature));
-	b.stored.header = APM_SLICE(b.encoded, APM_HEADER_LEN);
-	b.stored.signature = APM_SLICE(b.signature.bytes, APM_SIGNATURE_LEN);
-	b.stored.entries = b.entries;
 	CHECK(is_fault(look(&b), APM_FAULT_WORK, height, -1));
 }
 
@@ -209,6 +192,34 @@ pass_block(void)
 	apm_sight_free(&sight);
 }
 
+/* An erasure of what did not come before it, or is another's: no chain that its verdicts let through can have one. */
+static void
+test_void(void)
+{
+	const ChainBlock *b = &story.chain.blocks[height];
+	ApmFault fault = {.rule = APM_FAULT_NONE};
+	ApmSight sight = {0};
+	ApmForeseen *foreseen;
+	ApmVoid voided;
+
+	apm_erasure_void(&b->opened[0].tx.u.erasure, 3, &voided);
+	foreseen = apm_map_find(&replay->foresight.voids, &voided.leaf);
+	CHECK_OK(apm_replay_header(replay, &b->stored, &sight, &fault));
+	CHECK_OK(apm_replay_entries(replay, &b->stored, &sight, &fault));
+	if (CHECK(foreseen != NULL && foreseen->met && fault.rule == APM_FAULT_NONE))
+	{
+		foreseen->met = false;
+		CHECK_OK(apm_replay_entry(replay, &b->stored, &sight, 0, &fault));
+		CHECK(is_fault(fault, APM_FAULT_VOID, height, 0));
+		foreseen->met = true;
+		foreseen->erasing ^= 1;
+		CHECK_OK(apm_replay_entry(replay, &b->stored, &sight, 0, &fault));
+		CHECK(is_fault(fault, APM_FAULT_VOID, height, 0));
+		foreseen->erasing ^= 1;
+	}
+	apm_sight_free(&sight);
+}
+
 static void
 test_headers(void)
 {
@@ -226,6 +237,8 @@ test_headers(void)
 		sign_wrongly();
 		sign_unmined();
 		give_parents();
+		if (height == STORY_FIRST_ERASURE)
+			test_void();
 		pass_block();
 	}
 	apm_replay_free(replay);
