@@ -221,8 +221,9 @@ sub await_progress
 sub retired
 {
 	my ($kind, $generation) = @_;
+	my $deadline = time() + $PostgreSQL::Test::Utils::timeout_default;
 
-	for (1 .. 20 * $PostgreSQL::Test::Utils::timeout_default)
+	while (time() < $deadline)
 	{
 		my ($state) = sqlstate($node, 'clinic', "SELECT apm_retire_key('$kind', $generation)");
 		return $state eq '00000' if $state ne '55006';
