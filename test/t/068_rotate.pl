@@ -200,6 +200,25 @@ $node->command_ok([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->conns
 is(query($node, 'copy', 'SELECT ok FROM apm_verify()'), 't', 'and verifies');
 is(query($node, 'copy', 'SELECT count(*) FROM apm.rotation'), query($node, 'clinic', 'SELECT count(*) FROM apm.rotation'), 'with its rotations');
 
+# --- 6. an erasure reaches the copy -----------------------------------------------------------------
+
+my $request = query($node, 'clinic', q(SELECT apm_forget('p3', 'objection')), 'clerk');
+wait_for($node, 'clinic', "SELECT state FROM apm_erasure_state('$request')", 'a patient is forgotten', 'done');
+my $openable = q(SELECT count(*) FROM apm.patient WHERE generation IN (SELECT generation FROM apm.key WHERE kind = 'apm-wrapping' AND has_private));
+cmp_ok(query($node, 'copy', $openable), '>=', $patients, 'with the journal out of the way, the copy\'s bytes and the keys would open him');
+my $last = rotate('apm-wrapping');
+wait_for($node, 'clinic', $settled, 'the wrapping key gets another successor');
+query($node, 'clinic', "SELECT apm_retire_key('apm-wrapping', $_)") foreach (2 .. $last - 1);
+is(query($node, 'copy', $openable), '0', 'once the old generations are retired no key is left for anybody in it');
+is(query($node, 'clinic', $openable), query($node, 'clinic', 'SELECT count(*) FROM apm.patient'), 'everybody else opens here');
+like(read_of('p2'), qr/after the crash/, 'and reads');
+
+my $ledger = $node->basedir . '/ledger';
+$node->safe_psql('clinic', "COPY (SELECT apm_export_ledger()) TO '$ledger'");
+my ($said, $complaint);
+ok(IPC::Run::run([ 'apm-verify', 'ledger', $ledger ], '>', \$said, '2>', \$complaint), 'the whole ledger, with all its signing keys, verifies without a server')
+  or diag("$said$complaint");
+
 $node->stop;
 done_testing();
 
