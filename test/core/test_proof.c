@@ -92,6 +92,11 @@ test_bad_heads(void)
 	} while (apm_hash_meets(&head.hash, CHAIN_BITS));
 	CHECK_OK(apm_block_sign(story.nodes[0], &head.hash, &head.signature));
 	CHECK_STATUS(apm_head_check(&head), APM_ERR_VERIFY);
+	/* well signed, but by a key that the header does not name */
+	head = story_head(&story, 5);
+	CHECK_OK(apm_block_sign(story.other, &head.hash, &head.signature));
+	apm_ec_spki(story.other, head.node);
+	CHECK_STATUS(apm_head_check(&head), APM_ERR_VERIFY);
 }
 
 static bool
@@ -133,6 +138,28 @@ test_proofs(void)
 		}
 	}
 	CHECK(proved > 100);
+}
+
+/* A transaction of the head's own block: the head is that block and no other of its height, and has no history to go through. */
+static void
+test_own_block(void)
+{
+	static ChainBlock other;
+	ApmProof proof = proof_of(story.chain.blocks, 90, 0, 90);
+	ApmHead head = story_head(&story, 90);
+
+	CHECK(is_proved(&proof, &head));
+	proof.history.count = 1;
+	CHECK(!is_proved(&proof, &head));
+	proof.history.count = 0;
+	other.header = story.chain.blocks[90].header;
+	other.header.time_us++;
+	chain_sign(&other, story.nodes[1]);
+	memcpy(head.encoded, other.encoded, APM_HEADER_LEN);
+	head.signature = other.signature;
+	CHECK_OK(apm_head_check(&head));
+	CHECK(!is_proved(&proof, &head));
+	apm_proof_free(&proof);
 }
 
 /* One proof, in which everything is changed. */
@@ -239,6 +266,7 @@ main(void)
 	test_heads();
 	test_bad_heads();
 	test_proofs();
+	test_own_block();
 	test_bad_proofs(20, 1, 60);
 	test_bad_proofs(57, 0, 99);
 	test_consistency();
