@@ -216,12 +216,22 @@ $node->start;
 is(sql(q(SELECT count(*) FROM apm.patient WHERE apid IN (SELECT apid FROM apm.ledger_record))), '100', 'a backup has all hundred');
 ways_are(0, 'goes', 'restored, without workers');
 
-$node->append_conf('postgresql.conf', q(apm.databases = 'clinic'));
-$node->restart;
+# reception cannot destroy anybody, and the ledger that came back knows of no erasure: the journal alone keeps them closed
+$blocker = $node->background_psql('clinic', on_error_stop => 1);
+$blocker->query_safe('BEGIN; LOCK TABLE apm.note IN SHARE MODE');
+set_and_reload($node, 'apm.databases', 'clinic');
 wait_for($node, 'clinic', q(SELECT refusal ~ 'set back' FROM apm.status WHERE worker = 'apm miner'), 'restored, the node refuses to mine');
 ways_are(0, 'goes', 'restored, not accepted');
-wait_for($node, 'clinic', 'SELECT count(*) = 90 FROM apm.patient', 'restored, their keys are destroyed before anybody accepts anything');
 sql('SELECT apm_accept_rollback(give_up => true)');
+wait_for($node, 'clinic', q(SELECT count(*) = 1 FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
+	WHERE a.backend_type = 'apm reception' AND NOT l.granted AND l.relation = 'apm.note'::regclass), 'restored and accepted, reception is about to destroy them');
+is(sql(q(SELECT count(*) FROM apm.patient JOIN apm.ledger_patient USING (apid) WHERE erased_height IS NULL)), '100', 'they are still here');
+ways_are(0, 'goes', 'restored and accepted, not erased yet');
+is(found(), '0 12', 'restored and accepted, not erased yet: a search finds none of them');
+is(exported(), '90', 'restored and accepted, not erased yet: nor has a dataset one');
+$blocker->query_safe('COMMIT');
+$blocker->quit;
+wait_for($node, 'clinic', 'SELECT count(*) = 90 FROM apm.patient', 'then their keys are destroyed once more');
 wait_for($node, 'clinic', $ended, 'restored and accepted, the ten are erased in this ledger, too');
 wait_for($node, 'clinic', "$in_cloud AND NOT EXISTS (SELECT FROM apm.cloud_removal)", 'and the cloud has what this ledger has');
 ways_are(0, 'goes', 'restored and accepted');

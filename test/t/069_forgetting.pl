@@ -229,6 +229,16 @@ sub waits_at
 
 sub session { return $node->background_psql('clinic', on_error_stop => 0) }
 
+# How often the journal has an aPid.
+sub entries
+{
+	my ($apid) = @_;
+	my ($file) = grep { /^erasure-journal-[0-9a-f]{16}$/ } slurp_dir($keys);
+	my $entries = () = slurp_file("$keys/$file") =~ /\Q$apid\E/g;
+
+	return $entries;
+}
+
 # Nothing of him is left, and it was done once.
 sub gone
 {
@@ -236,12 +246,10 @@ sub gone
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	state_is($id, 'done', "$name: it is done all the same");
-	my ($file) = grep { /^erasure-journal-[0-9a-f]{16}$/ } slurp_dir($keys);
-	my $entries = () = slurp_file("$keys/$file") =~ /\Q$apid\E/g;
 	unknown($pid, "$name: he is unknown");
 	is(sql("SELECT count(*) FROM (SELECT apid FROM apm.patient UNION ALL SELECT apid FROM apm.profile UNION ALL SELECT apid FROM apm.last_value
 		UNION ALL SELECT apid FROM apm.note UNION ALL SELECT apid FROM apm.erasure) AS x WHERE apid = '$apid'"), '0', "$name: nothing is left of him");
-	is($entries, 1, "$name: the journal has him once");
+	is(entries($apid), 1, "$name: the journal has him once");
 	is(sql("SELECT count(*) FROM apm.leaf AS l JOIN apm.ledger_void AS v ON v.erasure = l.tid WHERE v.apid = '$apid' AND v.kind = 1 AND l.rule = 0"), '1', "$name: the ledger has erased him once");
 	is(as('auditor', q(SELECT ok, fault FROM apm_verify())), 't|', "$name: the ledger verifies");
 	return;
@@ -281,6 +289,7 @@ foreach my $step (
 		$pool->query_safe('COMMIT');
 		waits_at($table, "reception has come to apm.$table");
 		is(sql("SELECT count(*) FROM apm.patient WHERE apid = '$apid'"), '1', 'of what it does nothing is committed');
+		is(entries($apid), 1, 'the journal has him before that');
 		kill_reception($name);
 	}
 	gone($pid, $apid, $request, "killed $name");
