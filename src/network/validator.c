@@ -150,6 +150,8 @@ handle(const ApmFinal *final)
 
 		if (entry->kind == APM_KIND_QUERY || entry->kind == APM_KIND_EXPORT)
 			apm_gate_prepare(entry, final->height);
+		else if (entry->kind == APM_KIND_ERASURE)
+			apm_wake_at_commit(APM_WORKER_RECEPTION); /* which goes on with it */
 	}
 }
 

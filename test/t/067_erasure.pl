@@ -11,7 +11,7 @@ use lib "$FindBin::RealBin/../perl";
 
 use ApmTest;
 use Digest::SHA qw(hmac_sha256 hmac_sha256_base64);
-use File::Path qw(rmtree);
+use JSON::PP;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::RecursiveCopy;
 use PostgreSQL::Test::Utils;
@@ -204,6 +204,41 @@ is(as('doctor', q(SELECT string_agg(record->>'diagnosis', ' ') FROM apm_fetch('p
 is(sql(q(SELECT count(*) FROM apm.patient WHERE apid IN (SELECT apid FROM evidence))), '90', 'under a new pseudonym');
 is(content(), $content, 'those who stayed read what they read before');
 
+# --- what opens of bytes, with keys and without a server
+
+# Patients as apm.patient has them, as JSON.
+sub patients_json
+{
+	return sql(q(SELECT json_agg(json_build_object('goes', goes, 'pid', pid, 'apid', apid, 'generation', generation, 'wrapped', encode(wrapped_key, 'hex')))
+		FROM apm.patient JOIN (SELECT DISTINCT pid, apid, goes FROM evidence) AS e USING (apid)));
+}
+
+# What is sealed in this database, and the records that were kept from the cloud, as JSON.
+sub sealed_json
+{
+	my $indexes = join(', ', map { "decode('" . $index_of->("p$_") . "', 'hex')" } (1 .. 10));
+
+	return sql(qq(SELECT json_agg(t) FROM (
+		SELECT goes, 'profile' AS kind, encode(sealed, 'hex') AS data, apid, version, NULL AS rid FROM apm.profile JOIN (SELECT DISTINCT apid, goes FROM evidence) AS e USING (apid)
+		UNION ALL SELECT goes, 'last value', encode(sealed, 'hex'), apid, NULL, NULL FROM apm.last_value JOIN (SELECT DISTINCT apid, goes FROM evidence) AS e USING (apid)
+		UNION ALL SELECT goes, 'note', encode(sealed, 'hex'), apid, NULL, NULL FROM apm.note JOIN (SELECT DISTINCT apid, goes FROM evidence) AS e USING (apid)
+		UNION ALL SELECT index_key IN ($indexes), 'waiting', encode(sealed, 'hex'), NULL, NULL, rid::text FROM apm.waiting
+		UNION ALL SELECT goes, 'record', encode(apr, 'hex'), NULL, NULL, NULL FROM evidence) AS t));
+}
+
+# What a stranger opens of a backup with the key directory, and wrapped keys of today; checked against kind => count.
+sub opens
+{
+	my ($who, $backup, $today, $expected, $name) = @_;
+	my $task = qq({"keys": "$keys", "today": $today, "patients": $backup->{patients}, "sealed": $backup->{sealed}});
+	my ($out, $err);
+
+	IPC::Run::run([ '/usr/bin/python3', "$FindBin::RealBin/../python/open_backup.py" ], '<', \$task, '>', \$out, '2>', \$err) or die $err;
+	my $answer = decode_json($out);
+	is_deeply($answer->{opened}{$who}, $expected, $name);
+	return $answer->{secrets};
+}
+
 # --- the backup of before, with today's key directory -------------------------------------------------
 
 $node->stop;
@@ -215,6 +250,10 @@ $node->append_conf('postgresql.conf', q(apm.databases = ''));
 $node->start;
 is(sql(q(SELECT count(*) FROM apm.patient WHERE apid IN (SELECT apid FROM apm.ledger_record))), '100', 'a backup has all hundred');
 ways_are(0, 'goes', 'restored, without workers');
+my %backup = (patients => patients_json(), sealed => sealed_json());
+my %all = ('wrapped key' => 10, profile => 10, 'last value' => 10, note => 10, waiting => 10, record => 40);
+my $secrets = opens('goes', \%backup, '[]', \%all, 'whoever has its bytes and the keys still opens all of them');
+is(scalar(grep { crypt($secrets->{ $_->[0] }, $_->[1]) eq $_->[1] } @tried), 10, 'and finds whose the pseudonyms are');
 
 # reception cannot destroy anybody, and the ledger that came back knows of no erasure: the journal alone keeps them closed
 $blocker = $node->background_psql('clinic', on_error_stop => 1);
@@ -241,5 +280,20 @@ is(as('auditor', 'SELECT ok, fault FROM apm_verify()'), 't|', 'and it verifies')
 is(as('auditor', 'SELECT erased FROM apm_verify()'), '60', 'with what it had of them');
 is(found(), '0 12', 'restored, a search finds none of them');
 is(exported(), '90', 'nor has a dataset one');
+
+# --- the end of the key's generation -------------------------------------------------------------------
+
+sql(q(SELECT apm_rotate_key('apm-wrapping')));
+wait_for($node, 'clinic', q(SELECT count(*) = 0 FROM apm.rotation WHERE finished_at IS NULL), 'the wrapping key is rotated');
+sql(q(SELECT apm_retire_key('apm-wrapping', 1)));
+ok(!-e "$keys/apm-wrapping.1.key", 'and its first generation is gone');
+my $today = patients_json();
+my %none = map { $_ => 0 } keys %all;
+$secrets = opens('goes', \%backup, $today, \%none, 'of the backup nothing of theirs opens any more, with every key that there is');
+is(join(' ', keys %$secrets), '', 'and no key leads to a pseudonym of that time');
+opens('stays', \%backup, $today, { 'wrapped key' => 0, profile => 90, 'last value' => 90, note => 5, waiting => 0, record => 360 },
+	'while what the others have is not lost');
+is(content(), $content, 'who read what they read before');
+is(as('auditor', 'SELECT ok, fault FROM apm_verify()'), 't|', 'and the ledger verifies');
 
 done_testing();
