@@ -15,7 +15,6 @@
  */
 #include "postgres.h"
 
-#include "common/base64.h"
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
 #include "storage/proc.h"
@@ -25,21 +24,11 @@
 #include "apm_errors.h"
 #include "apm_guc.h"
 #include "apm_memory.h"
-#include "core/cipher.h"
 #include "keys/keycommand.h"
 #include "keys/keyfile.h"
 #include "keys/keykind.h"
+#include "keys/keyload.h"
 #include "keys/keyring.h"
-
-typedef struct ApmKey
-{
-	uint32 generation;
-	ApmKeyId id;
-	uint8_t *secret; /* one of the three, as the kind's form says */
-	ApmRsa *rsa;
-	ApmEcKey *ec;
-	bool has_private;
-} ApmKey;
 
 /* The keys of one kind, ascending by generation; the last is the active one. */
 typedef struct ApmRing
@@ -59,20 +48,6 @@ static struct
 	ApmOpener *openers[3];
 } keyring;
 
-static const char *
-public_or_private(bool private_half)
-{
-	return private_half ? "private" : "public";
-}
-
-static void
-free_key(ApmKey *key)
-{
-	apm_core_free(key->secret);
-	apm_rsa_free(key->rsa);
-	apm_ec_free(key->ec);
-}
-
 void
 apm_key_forget(void)
 {
@@ -83,7 +58,7 @@ apm_key_forget(void)
 	for (int kind = 0; kind < APM_KEY_KINDS; kind++)
 	{
 		for (int i = 0; i < keyring.rings[kind].count; i++)
-			free_key(&keyring.rings[kind].keys[i]);
+			apm_key_release(&keyring.rings[kind].keys[i]);
 	}
 	if (keyring.context != NULL)
 		MemoryContextDelete(keyring.context);
@@ -114,148 +89,24 @@ begin(void)
 	keyring.reloaded = PgReloadTime;
 }
 
-/* What a secret's source gave becomes its 32 bytes: a file has them raw, a command prints base64, or raw too. */
-static void
-take_secret(const char *name, const ApmBuf *bytes, ApmKey *key)
-{
-	size_t len = bytes->len;
-	char decoded[APM_SECRET_LEN + 3];
-
-	if (len != APM_SECRET_LEN && apm_keycommand_is_set())
-	{
-		while (len > 0 && isspace(bytes->data[len - 1]))
-			len--;
-		if (pg_b64_decode((const char *) bytes->data, len, decoded, sizeof(decoded)) == APM_SECRET_LEN)
-			len = APM_SECRET_LEN;
-		else
-			len = 0;
-	}
-	else
-		memcpy(decoded, bytes->data, Min(len, sizeof(decoded)));
-	if (len != APM_SECRET_LEN)
-	{
-		apm_wipe(decoded, sizeof(decoded));
-		ereport(ERROR, (errcode(ERRCODE_APM_KEY_REFUSED), errmsg("key \"%s\" has the wrong length", name),
-						errdetail("It must have %d bytes.", APM_SECRET_LEN)));
-	}
-	key->secret = apm_core_alloc(APM_SECRET_LEN, true);
-	if (key->secret != NULL)
-		memcpy(key->secret, decoded, APM_SECRET_LEN);
-	apm_wipe(decoded, sizeof(decoded));
-	if (key->secret == NULL || apm_secret_key_id(key->secret, &key->id) != APM_OK)
-		apm_raise(APM_ERR_MEMORY, "keep a key");
-	key->has_private = true;
-}
-
-static void
-take_pair(const char *name, const ApmKeyKind *kind, const ApmBuf *bytes, bool private_half, ApmKey *key)
-{
-	ApmSlice pem = APM_SLICE(bytes->data, bytes->len);
-	ApmStatus status;
-
-	if (kind->form == APM_FORM_RSA)
-	{
-		status = apm_rsa_from_pem(pem, &key->rsa);
-		if (status == APM_OK)
-		{
-			apm_rsa_key_id(key->rsa, &key->id);
-			key->has_private = apm_rsa_is_private(key->rsa);
-		}
-	}
-	else
-	{
-		status = apm_ec_from_pem(pem, &key->ec);
-		if (status == APM_OK)
-		{
-			ApmDigest id;
-
-			apm_ec_id(key->ec, &id);
-			memcpy(key->id.bytes, id.bytes, APM_KEY_ID_LEN);
-			key->has_private = apm_ec_is_private(key->ec);
-		}
-	}
-	if (status == APM_ERR_MEMORY)
-		apm_raise(status, "keep a key");
-	if (status != APM_OK || key->has_private != private_half)
-	{
-		free_key(key);
-		ereport(ERROR, (errcode(ERRCODE_APM_KEY_REFUSED),
-						errmsg("key \"%s\" is not a %s %s key", name, public_or_private(private_half),
-							   kind->form == APM_FORM_RSA ? "RSA" : "P-256"),
-						errhint("Expected is PEM, unencrypted, and an RSA key of 2048 to 8192 bits.")));
-	}
-}
-
-/*
- * Gets the bytes of one file from wherever keys come from, and of the public half
- * if there is no private one.  False if there is neither.  *retired as in keycommand.h.
- */
-static bool
-get_bytes(const ApmKeyKind *kind, uint32 generation, ApmBuf *bytes, char **name, bool *private_half,
-		  bool *retired)
-{
-	int halves = kind->form == APM_FORM_SECRET ? 1 : 2;
-
-	*retired = false;
-	for (int half = 0; half < halves; half++)
-	{
-		*private_half = half == 0;
-		*name = *private_half ? apm_key_file_name(kind, generation) : apm_key_public_name(kind, generation);
-		if (!apm_keycommand_is_set())
-		{
-			if (apm_keyfile_read(*name, *private_half ? APM_FILE_PRIVATE : APM_FILE_PUBLIC, APM_KEY_FILE_MAX,
-								 bytes))
-				return true;
-		}
-		else
-		{
-			int exit_code;
-
-			switch (apm_keycommand_read(*name, APM_KEY_FILE_MAX, bytes, &exit_code))
-			{
-				case APM_COMMAND_KEY:
-					return true;
-				case APM_COMMAND_RETIRED:
-					*retired = true;
-					return false;
-				case APM_COMMAND_NONE:
-					elog(DEBUG1, "apm.secret_command has no key \"%s\" (exit code %d)", *name, exit_code);
-					apm_buf_reset(bytes);
-					break;
-			}
-		}
-	}
-	return false;
-}
-
 /* Reads one generation into the ring; false if it is not there. */
 static bool
 load_generation(int kind_index, uint32 generation, bool *retired)
 {
-	const ApmKeyKind *kind = &apm_key_kinds[kind_index];
 	ApmRing *ring = &keyring.rings[kind_index];
-	ApmBuf bytes = {.secret = true};
-	ApmKey key = {.generation = generation};
 	MemoryContext old;
-	bool private_half;
-	char *name;
+	ApmKey key;
 
-	if (!get_bytes(kind, generation, &bytes, &name, &private_half, retired))
+	if (!apm_key_load(&apm_key_kinds[kind_index], generation, keyring.context, &key, retired))
 		return false;
 
 	old = MemoryContextSwitchTo(keyring.context);
-	if (kind->form == APM_FORM_SECRET)
-		take_secret(name, &bytes, &key);
-	else
-		take_pair(name, kind, &bytes, private_half, &key);
 	if (ring->keys == NULL)
 		ring->keys = palloc(sizeof(ApmKey));
 	else
 		ring->keys = repalloc(ring->keys, (ring->count + 1) * sizeof(ApmKey));
 	ring->keys[ring->count++] = key;
 	MemoryContextSwitchTo(old);
-
-	apm_buf_reset(&bytes);
 	return true;
 }
 
@@ -318,7 +169,7 @@ ring_of(int kind_index)
 
 	/* what an attempt left that an error ended */
 	for (int i = 0; i < ring->count; i++)
-		free_key(&ring->keys[i]);
+		apm_key_release(&ring->keys[i]);
 	ring->count = 0;
 
 	if (apm_keycommand_is_set())
@@ -373,6 +224,14 @@ raise_missing(int kind_index, uint32 generation, const char *half)
 			 errhint("%s", missing_hint(kind, generation))));
 }
 
+static const char *
+half_name(int kind_index, bool private_half)
+{
+	if (apm_key_kinds[kind_index].form == APM_FORM_SECRET)
+		return "secret";
+	return private_half ? "private" : "public";
+}
+
 /* The active key of a kind; raises if there is none or, where asked for, if only its public half is here. */
 static ApmKey *
 active_key(int kind_index, bool private_half)
@@ -381,9 +240,7 @@ active_key(int kind_index, bool private_half)
 	ApmKey *key = ring->count > 0 ? &ring->keys[ring->count - 1] : NULL;
 
 	if (key == NULL || (private_half && !key->has_private))
-		raise_missing(kind_index, 0,
-					  apm_key_kinds[kind_index].form == APM_FORM_SECRET ? "secret"
-																		: public_or_private(private_half));
+		raise_missing(kind_index, 0, half_name(kind_index, private_half));
 	return key;
 }
 
