@@ -55,33 +55,33 @@ def ledger(args):
     if replay.tip is None:
         raise Malformed("no blocks")
     if digest and at_digest != digest.hash:
-        raise Fault("block %d: digest" % digest.height)
-    return "good: %d blocks, %d transactions, %d refused without a body, %d erased; head %s" % (
-        replay.next_height, replay.transactions, replay.not_rerun, replay.erased, replay.tip.hash.hex())
+        raise Fault("height %d, digest" % digest.height)
+    return "chain %s, %d blocks, %d transactions; not judged again: %d refused without a body, %d erased" % (
+        replay.tip.header.chain.hex(), replay.next_height, replay.transactions, replay.not_rerun, replay.erased)
 
 
 def describe(finding):
     position = "" if finding.position is None else ", position %d" % finding.position
-    return "block %d%s: %s" % (finding.height, position, finding.check)
+    return "height %d%s, %s" % (finding.height, position, finding.check)
 
 
 def proof(args):
     digest, made = read_digest(args.digest), Proof(read_text(args.file))
     made.check(digest)
     rule = "valid" if made.said["rule"] == 0 else "refused by rule %d" % made.said["rule"]
-    return "good: transaction of kind %d, %s, is in block %d at position %d" % (
-        made.signed.kind, rule, made.header.height, made.said["position"])
+    return "transaction %s of kind %d, %s, stands at height %d, position %d" % (
+        made.signed.tid.hex(), made.signed.kind, rule, made.header.height, made.said["position"])
 
 
 def digest(args):
     made = read_digest(args.file)
-    return "good: block %d, %s" % (made.height, made.hash.hex())
+    return "height %d of chain %s, hash %s" % (made.height, made.header.chain.hex(), made.hash.hex())
 
 
 def consistency(args):
     old, new = read_digest(args.old), read_digest(args.new)
     Consistency(read_text(args.file)).check(old, new)
-    return "good: block %d leads to block %d" % (old.height, new.height)
+    return "height %d has grown out of height %d" % (new.height, old.height)
 
 
 def parse_arguments():
@@ -100,7 +100,7 @@ def parse_arguments():
 def main():
     args = parse_arguments()
     try:
-        print(args.run(args))
+        print("ok: %s" % args.run(args))
         return GOOD
     except Fault as fault:
         print("fault: %s" % fault)

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from .coding import Malformed, Reader, need, sized
 from .digests import block_hash
-from .transaction import Signed
+from .transaction import Signed, or_none
 
 HEADER_LENGTH = 226
 MOST_ENTRIES, MOST_ROWS = 4096, 65536
@@ -42,12 +42,15 @@ class Row:
         return Row(**{**mine, **parts})
 
     @cached_property
+    def foreseen(self):
+        """The transaction, if the row says that it is a valid one and of its kind, whatever else is wrong."""
+        made = self.signed.transaction if self.rule == 0 and self.signed else None
+        return made if made and made.kind == self.kind else None
+
+    @cached_property
     def signed(self):
         """The signed transaction of the body; None if it is none, or there is no body."""
-        try:
-            return Signed(*self.body) if self.body else None
-        except Malformed:
-            return None
+        return or_none(lambda body: Signed(*body), self.body) if self.body else None
 
     @cached_property
     def shape(self):
@@ -79,15 +82,15 @@ class Block:
 
     def altered(self, **parts):
         mine = {key: getattr(self, key) for key in ("height", "stored_hash", "header_bytes", "signature", "rows")}
-        return Block(**{**mine, **parts})
+        made = Block(**{**mine, **parts})
+        if "header_bytes" not in parts:
+            made.header, made.hash = self.header, self.hash
+        return made
 
     @cached_property
     def header(self):
         """The header, or None if it cannot be read."""
-        try:
-            return read_header(self.header_bytes)
-        except Malformed:
-            return None
+        return or_none(read_header, self.header_bytes)
 
     @cached_property
     def hash(self):

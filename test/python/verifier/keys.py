@@ -30,6 +30,7 @@ def key_id(spki):
     return sha256(spki)
 
 
+@functools.lru_cache(maxsize=65536)
 def verifies(spki, digest, signature):
     """Is it this key's signature, r and s of 32 bytes each, over this SHA-256 digest?  The larger s is refused."""
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")

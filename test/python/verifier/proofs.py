@@ -117,7 +117,7 @@ class Proof:
         self.history, self.path = _path(said["history"]), _path(said["path"])
         need(said["rule"] <= 0xffff, "a rule out of its bounds")
         self.signed = read_signed(unbase64url(said["transaction"]))
-        need(self.signed.transaction is not None, "not a transaction")
+        need(self.signed.kind != 0, "not a transaction with its proof")
 
     def check(self, digest):
         """Raises Fault unless it proves what it says."""

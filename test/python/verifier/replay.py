@@ -31,10 +31,8 @@ class Voids:
 
     def add(self, block):
         for row in block.rows:
-            if row.rule or row.kind not in (ERASURE, MEMBERSHIP) or row.signed is None:
-                continue
-            tx = row.signed.transaction
-            if tx is None or tx.kind != row.kind:
+            tx = row.foreseen if row.kind in (ERASURE, MEMBERSHIP) else None
+            if tx is None:
                 continue
             if tx.kind == ERASURE:
                 self.erasures.append((block.height, row.position, tx))

@@ -48,7 +48,7 @@ class Judge:
         return self.tx.kind == QUERY and self.tx.scope in scopes
 
     def template(self):
-        if self.tx is None:
+        if self.tx is None or self.signed.proof is None:
             return True
         since = self.tx.time - (MINUTE if self.tx.kind == QUERY else DAY)
         return not self.contract.takes_public(self.tx.kind, self.tx.public, since)

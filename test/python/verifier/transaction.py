@@ -182,8 +182,8 @@ def read_proof(data):
 
 class Signed:
     """
-    Nonce, transaction and proof, with what follows from them.  The transaction may be of no
-    known kind, and the proof unreadable: then there is no `transaction`, and the kind is 0.
+    Nonce, transaction and proof, with what follows from them.  A transaction that is of no
+    known kind is None, a proof that cannot be read as well; the kind is 0 then.
     """
 
     __slots__ = ("nonce", "encoding", "proof", "leaf", "transaction", "tid", "kind")
@@ -193,13 +193,18 @@ class Signed:
         need(len(encoding) <= MOST_TRANSACTION and len(proof) <= MOST_PROOF, "a part that is too long")
         self.nonce, self.encoding = nonce, encoding
         self.leaf = leaf_of(nonce, encoding)
-        try:
-            self.proof = read_proof(proof)
-            self.transaction = read_transaction(encoding)
-        except Malformed:
-            self.transaction = self.proof = None
-        self.kind = self.transaction.kind if self.transaction else 0
+        self.proof = or_none(read_proof, proof)
+        self.transaction = or_none(read_transaction, encoding)
+        self.kind = self.transaction.kind if self.transaction and self.proof else 0
         self.tid = tid_of(self.transaction.time if self.transaction else 0, self.leaf)
+
+
+def or_none(read, data):
+    """What is read, or None if it is malformed."""
+    try:
+        return read(data)
+    except Malformed:
+        return None
 
 
 def read_signed(data):
