@@ -41,4 +41,13 @@ build/fuzz/fuzz_%.o: test/fuzz/fuzz_%.c
 build/fuzz/fuzz_%: build/fuzz/fuzz_%.o $(core_sources:src/core/%.c=build/fuzz/core/%.o)
 	clang $(sanitize) -fsanitize=fuzzer,address,undefined -o $@ $^ -lcrypto -lcrypt
 
+# Examples of every format, for other implementations; made anew only when a format changes.
+vectors: build/make_vectors
+	$< test/vectors
+.PHONY: vectors
+
+build/make_vectors: test/vectors/make_vectors.c $(core_sources)
+	@mkdir -p $(@D)
+	gcc $(core_warnings) -Isrc -Itest/core -D_GNU_SOURCE -g -O1 -o $@ $^ -lcrypto -lcrypt
+
 -include $(wildcard build/*/*.d build/*/*/*.d)

@@ -98,7 +98,7 @@ class Alterer:
         if draw == 7:
             data = self.flip(altered.header_bytes)
             return exported(blocks[:at] + [altered.altered(header_bytes=data, stored_hash=block_hash(data))] + blocks[at + 1:])
-        if altered.header.height != at:
+        if altered.header is None or altered.header.height != at:
             return exported(blocks[:at] + [altered] + blocks[at + 1:])
         altered = rooted(altered) if altered.rows is not block.rows else altered
         return mined_anew(blocks, altered) if draw == 8 else sealed_anew(blocks, altered, self.keys.get)
