@@ -44,6 +44,7 @@ build/fuzz/fuzz_%: build/fuzz/fuzz_%.o $(core_sources:src/core/%.c=build/fuzz/co
 # Examples of every format, for other implementations; made anew only when a format changes.
 vectors: build/make_vectors
 	$< test/vectors
+	test/python/worked_example.py --write test/vectors/ledger.txt doc/format.md
 .PHONY: vectors
 
 build/make_vectors: test/vectors/make_vectors.c $(core_sources)

@@ -502,7 +502,7 @@ small_story(Story *s)
 
 	/* the worked example: one registration, and a record of somebody who is not registered */
 	s->chain.time_us += 60 * SECOND;
-	tx = story_profile(s, 0);
+	tx = story_profile(s, 2);
 	story_put(s, &tx);
 	tx = story_record(s, 1);
 	tx.u.primary.apid = sample_text("r.nobody");
@@ -510,8 +510,11 @@ small_story(Story *s)
 	chain_seal(&s->chain);
 
 	s->chain.time_us += 60 * SECOND;
-	tx = story_profile(s, 1);
-	story_put(s, &tx);
+	for (int n = 0; n < 2; n++)
+	{
+		tx = story_profile(s, n);
+		story_put(s, &tx);
+	}
 	story_add_record(s, 0, false, 3);
 	story_add_record(s, 1, false, 1);
 	story_rules(s);
@@ -602,7 +605,7 @@ make_ledger(void)
 	write_ledger(&s);
 	write_head(&s, 2, "old-digest.json");
 	write_head(&s, BLOCKS - 1, "digest.json");
-	write_proof(&s, 2, 2, "proof-record.json");
+	write_proof(&s, 2, 3, "proof-record.json");
 	write_proof(&s, 3, 1, "proof-refused-query.json");
 	growth = consistency_of(s.chain.blocks, 2, BLOCKS - 1);
 	apm_consistency_write(&growth, &out);
