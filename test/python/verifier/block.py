@@ -43,8 +43,10 @@ class Row:
 
     @cached_property
     def foreseen(self):
-        """The transaction, if the row says that it is a valid one and of its kind, whatever else is wrong."""
-        made = self.signed.transaction if self.rule == 0 and self.signed else None
+        """The transaction, if the row says that it is a valid one, its kind and its leaf, whatever else is wrong."""
+        if self.rule or not self.signed or self.leaf != self.signed.leaf:
+            return None
+        made = self.signed.transaction
         return made if made and made.kind == self.kind else None
 
     @cached_property

@@ -192,6 +192,10 @@ class Contract:
         mine += [wanted for (k, _), (wanted, ended) in self.ended_templates.items() if k == kind and ended > since]
         return any(fits(public, wanted) for wanted in mine)
 
+    def numbers(self):
+        """Of all rules that the contract has or had."""
+        return range(FIRST_NUMBER, self.next["number"])
+
     def judging(self):
         """The rules of the chain that are in force now, by number."""
         return sorted(self.rules.values())

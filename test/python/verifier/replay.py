@@ -152,7 +152,7 @@ class Replay:
             check = "position" if row.position != at else row.shape
             if check:
                 return Finding(block.height, at, check)
-        numbers = {rule.number for rule in self.contract.rules.values()}
+        numbers = self.contract.numbers()
         for at, row in enumerate(block.rows):
             check = self.body_check(row, (block.height, at), numbers)
             if check:
