@@ -97,11 +97,13 @@ fuzz:
 
 soak: export APM_RECORDS ?= 100000
 soak: export APM_ROUNDS ?= 20
+soak: export APM_STRIDE ?= 1
+soak: export APM_ALTERATIONS ?= 3000
 soak:
 	scripts/packages
 	$(MAKE) all
 	$(MAKE) install-for-test
-	TESTS=exactly_once scripts/test tap
+	TESTS='exactly_once agreement' scripts/test tap
 
 demo:
 	scripts/packages

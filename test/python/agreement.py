@@ -100,6 +100,7 @@ def try_blocks(blocks, sample, stride):
     for at in range(0, len(blocks), stride):
         block = blocks[at]
         other = blocks[at - 2] if at > 1 else blocks[-1]
+        later = block.header.time + 1 if at + 1 == len(blocks) else blocks[at + 1].header.time
         renumbered = rooted(block).altered(rows=[row.altered(leaf=row.tid * 2) for row in block.rows])
         ledgers = {
             "a block removed": blocks[:at] + blocks[at + 1:],
@@ -107,8 +108,7 @@ def try_blocks(blocks, sample, stride):
             "another parent": exported(blocks[:at] + [mined(block, previous=other.hash)] + blocks[at + 1:]),
             "a tail cut off": blocks[:at],
             "a tail mined anew": mined_anew(blocks, rooted(renumbered)),
-            "a tail mined anew at another time": mined_anew(
-                blocks, mined(block, time=block.header.time + 1 if at + 1 == len(blocks) else blocks[at + 1].header.time)),
+            "a tail mined anew at another time": mined_anew(blocks, mined(block, time=later)),
         }
         for what, altered in ledgers.items():
             sample.take(what, replay(altered)[0], lambda altered=altered: altered)

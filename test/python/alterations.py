@@ -142,7 +142,7 @@ def rooted(block):
 
 
 def mined_anew(blocks, first):
-    """The chain with this block in place of its own, mined, and all behind it linked and mined anew; nobody signs it."""
+    """The chain with this block in place of its own, and all behind it linked and mined anew; nobody signs it."""
     made, tree = blocks[:first.height] + [mined(first)], Tree()
     for block in made:
         tree.add(history_leaf(block.hash))

@@ -81,6 +81,10 @@ class Alterer:
         blocks = self.blocks
         at = self.random.randrange(len(blocks))
         block = blocks[at]
+
+        def instead(other):
+            return exported(blocks[:at] + [other] + blocks[at + 1:])
+
         draw = self.random.randrange(12)
         if draw == 0:
             return exported(blocks[:at] + blocks[at + 1:])
@@ -89,17 +93,17 @@ class Alterer:
         if draw == 2:
             return blocks[:at + 1]
         if draw == 3:
-            return exported(blocks[:at] + [mined(block, previous=self.pick(blocks).hash)] + blocks[at + 1:])
+            return instead(mined(block, previous=self.pick(blocks).hash))
         if draw == 4:
-            return exported(blocks[:at] + [block.altered(height=self.random.randrange(len(blocks) + 2))] + blocks[at + 1:])
+            return instead(block.altered(height=self.random.randrange(len(blocks) + 2)))
         altered = self.altered(block)
         if draw < 7:
-            return exported(blocks[:at] + [altered] + blocks[at + 1:])
+            return instead(altered)
         if draw == 7:
             data = self.flip(altered.header_bytes)
-            return exported(blocks[:at] + [altered.altered(header_bytes=data, stored_hash=block_hash(data))] + blocks[at + 1:])
+            return instead(altered.altered(header_bytes=data, stored_hash=block_hash(data)))
         if altered.header is None or altered.header.height != at:
-            return exported(blocks[:at] + [altered] + blocks[at + 1:])
+            return instead(altered)
         altered = rooted(altered) if altered.rows is not block.rows else altered
         return mined_anew(blocks, altered) if draw == 8 else sealed_anew(blocks, altered, self.keys.get)
 

@@ -8,7 +8,7 @@ it reads doc/format.md otherwise.
 import os
 import struct
 
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from verifier import keys
@@ -17,15 +17,14 @@ from verifier.coding import ZEROS16, ZEROS32, ZEROS64, sized
 from verifier.digests import block_hash, history_leaf, meets, merkle_root, standing
 from verifier.replay import Replay, Voids
 from verifier.rules import Judge
-from verifier.transaction import (CONSENT, CONTRACT, ERASURE, EXPORT, MEMBERSHIP, ORIGIN, PATIENT, PRIMARY, QUERY,
-                                  Signed)
+from verifier.transaction import (CONSENT, ERASURE, EXPORT, MEMBERSHIP, PATIENT, PRIMARY, QUERY, Signed)
 
 
 class Key:
     """A P-256 key that signs."""
 
-    def __init__(self, secret=None):
-        self.private = ec.derive_private_key(secret, ec.SECP256R1()) if secret else ec.generate_private_key(ec.SECP256R1())
+    def __init__(self):
+        self.private = ec.generate_private_key(ec.SECP256R1())
         self.spki = self.private.public_key().public_bytes(serialization.Encoding.DER,
                                                            serialization.PublicFormat.SubjectPublicKeyInfo)
         self.id = keys.key_id(self.spki)
@@ -118,10 +117,6 @@ class Maker:
         self.chain = chain
         self.live = Replay(Voids().done())
         self.blocks = []
-
-    @property
-    def state(self):
-        return self.live
 
     def add(self, bodies, time, node_key):
         """Mines a block of these bodies; gives the rules by which they were judged."""

@@ -1,8 +1,5 @@
-#!/usr/bin/python3
 """
-Makes a ledger of random transactions, about half of which are refused, for two verifiers to judge.
-
-    random_ledger.py SEED BLOCKS FILE
+A ledger of random transactions, about half of which are refused, for two verifiers to judge.
 
 Everything is drawn from few: few patients, actors, roles, codes, names and steps of time,
 among them those that are a bound, or beside one.  So rules meet each other often.  Keys,
@@ -10,13 +7,12 @@ nonces and signatures are new each time; what is decided follows from the seed.
 """
 import random
 import struct
-import sys
 
 from ledger_maker import Key, Maker, endorse, sign_batch, transaction
 from verifier import items as it
 from verifier import transaction as tx
 from verifier.coding import ZEROS16, ZEROS32, sized
-from verifier.replay import replay
+from verifier.contract import PURPOSES, REASONS
 
 SECOND, MINUTE, HOUR, DAY = 1000000, 60000000, 3600000000, 86400000000
 STEPS = [0, 0, 1, SECOND, 30 * SECOND, MINUTE - 1, MINUTE, MINUTE + 1, HOUR, HOUR + 1, 11 * HOUR, DAY - 1, DAY, DAY + 1]
@@ -61,15 +57,15 @@ class Chance:
 
     @property
     def contract(self):
-        return self.maker.state.contract
+        return self.maker.live.contract
 
     @property
     def history(self):
-        return self.maker.state.history
+        return self.maker.live.history
 
     # Contract
 
-    def predicate_operand(self, kind):
+    def predicate_operand(self):
         draw = self.random.randrange(5)
         if draw == 0:
             return b"\x0c" + struct.pack(">q", self.pick([-1, 0, 1, 2, 3, 12, 60, 86400, 100]))
@@ -81,22 +77,22 @@ class Chance:
             return b"\x0f" + sized(self.pick(FIELD_NAMES))
         return b"\x10" + bytes([self.random.randint(1, 5)]) + struct.pack(">I", self.pick([0, 1, 60, 3600, 86400]))
 
-    def predicate(self, kind, depth=0):
+    def predicate(self, depth=0):
         draw = self.random.randrange(12)
         if draw < 2 and depth < 9:
             count = self.random.randint(1, 3)
-            return bytes([1 + draw, count]) + b"".join(self.predicate(kind, depth + 1) for _ in range(count))
+            return bytes([1 + draw, count]) + b"".join(self.predicate(depth + 1) for _ in range(count))
         if draw == 2 and depth < 9:
-            return b"\x03" + self.predicate(kind, depth + 1)
+            return b"\x03" + self.predicate(depth + 1)
         if draw == 3:
             count = self.random.randint(1, 3)
             kind_of = self.random.randrange(2)
             constants = [b"\x0c" + struct.pack(">q", self.random.randint(0, 9)) if kind_of else
                          b"\x0d" + sized(self.pick(TEXTS)) for _ in range(count)]
-            return b"\x0a" + self.predicate_operand(kind) + bytes([count]) + b"".join(constants)
+            return b"\x0a" + self.predicate_operand() + bytes([count]) + b"".join(constants)
         if draw == 4:
             return b"\x0b" + struct.pack(">H", self.random.randint(0, 0x3f) if self.often(95) else 0x40)
-        return bytes([self.random.randint(4, 9)]) + self.predicate_operand(kind) + self.predicate_operand(kind)
+        return bytes([self.random.randint(4, 9)]) + self.predicate_operand() + self.predicate_operand()
 
     def likely_rule(self):
         """A predicate that is well formed and does not refuse nearly everything."""
@@ -105,7 +101,8 @@ class Chance:
         count = b"\x10" + bytes([counter]) + struct.pack(">I", self.pick([0, 1, 60, 3600, 86400]))
         test = b"\x06" + count + b"\x0c" + struct.pack(">q", self.random.randint(1, 8))
         return kind, self.pick([test, b"\x02\x02" + test + b"\x0b" + struct.pack(">H", self.random.randint(1, 0x3f)),
-                                b"\x06\x0e\x03\x0c" + struct.pack(">q", 86400), b"\x02\x02" + test + self.predicate(kind)])
+                                b"\x06\x0e\x03\x0c" + struct.pack(">q", 86400),
+                                b"\x02\x02" + test + self.predicate()])
 
     def wanted(self):
         names = sorted(set(self.random.choices(FIELD_NAMES, k=self.random.randint(1, 3))))
@@ -133,10 +130,11 @@ class Chance:
         if kind == it.TEMPLATE:
             return head + bytes([self.pick([2, 3, 4] if self.often(95) else [1, 5, 6])]) + sized(self.wanted())
         if kind == it.RULE:
-            of, predicate = self.likely_rule() if self.often(80) else (self.random.randint(1, 8), self.predicate(2))
+            of, predicate = self.likely_rule() if self.often(80) else (self.random.randint(1, 8), self.predicate())
             return head + bytes([of]) + sized(predicate)
         if kind == it.DATA_RULE:
-            return head + sized(b"heart rate") + sized(self.pick([b'{"most":1}', b"true"])) + bytes([self.random.randint(1, 2)])
+            check = self.pick([b'{"most":1}', b"true"])
+            return head + sized(b"heart rate") + sized(check) + bytes([self.random.randint(1, 2)])
         return head
 
     def contract_change(self):
@@ -294,14 +292,12 @@ class Chance:
 
     def genesis(self):
         first = self.origins[0]
-        items = [b"\x01" + struct.pack(">HQ", key, value) for key, value in
-                 ((1, 4), (2, self.random.randint(1, 2)), (3, self.random.randint(0, 1)), (4, self.random.randint(0, 2)),
-                  (5, self.random.randint(1, 2)), (6, 3), (7, self.pick([0, 5])))]
-        lists = [bytes([kind]) + struct.pack(">H", code) + sized(name) for kind, names in
-                 ((2, (b"treatment", b"payment", b"operations", b"emergency", b"patient-request", b"audit", b"research")),
-                  (3, (b"unconscious", b"life-threatening", b"danger-to-others", b"disaster", b"other-emergency",
-                       b"no-longer-needed", b"consent-withdrawn", b"objection", b"unlawful", b"legal-obligation")))
-                 for code, name in enumerate(names, 1)]
+        policies = {it.DIFFICULTY: 4, it.ACCESS: self.random.randint(1, 2), it.PURPOSE_NEEDED: self.random.randint(0, 1),
+                    it.EMERGENCY: self.random.randint(0, 2), it.EXPORT: self.random.randint(1, 2), it.FETCH_CAP: 3,
+                    it.QUERY_RATE: self.pick([0, 5])}
+        items = [b"\x01" + struct.pack(">HQ", key, value) for key, value in policies.items()]
+        lists = [bytes([kind]) + struct.pack(">H", code) + sized(name)
+                 for kind, names in ((it.PURPOSE, PURPOSES), (it.REASON, REASONS)) for code, name in enumerate(names, 1)]
         bodies = []
         for key in self.origins:
             bodies += sign_batch(key, [self.admin(tx.MEMBERSHIP, key, member=2, spki=key.spki)])
@@ -327,25 +323,3 @@ class Chance:
                     keys[keys.index(old)] = new
                     gone.append(old)
         return rules
-
-
-def main():
-    seed, count, name = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    chance = Chance(seed)
-    chance.genesis()
-    rules = {}
-    for _ in range(count):
-        for rule in chance.block():
-            rules[rule] = rules.get(rule, 0) + 1
-    blocks = chance.maker.ledger()
-    finding, ledger = replay(blocks)
-    if finding:
-        sys.exit("the verifier that judged them finds a fault: %s" % (finding,))
-    with open(name, "w", encoding="ascii") as file:
-        for block in blocks:
-            file.write(block.encode() + "\n")
-    print(" ".join("%d:%d" % one for one in sorted(rules.items())), "erased:%d" % ledger.erased)
-
-
-if __name__ == "__main__":
-    main()

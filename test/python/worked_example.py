@@ -74,10 +74,11 @@ def example(blocks):
                 sha256(sha256(block.header_bytes)) == block.hash]
     if not all(computed):
         raise ValueError("something is not as computed")
+    milliseconds = valid.signed.transaction.time // 1000
     parts = [
         ("The first entry's transaction registers a patient.", transaction(body.transaction)),
-        ("Nonce; leaf = H(00 ‖ nonce ‖ transaction); Tid: %d ms (`%012x`), `7`, 12 bits of the leaf, `10` in two bits, 62 more bits of the leaf." % (
-            valid.signed.transaction.time // 1000, valid.signed.transaction.time // 1000),
+        ("Nonce; leaf = H(00 ‖ nonce ‖ transaction); Tid: %d ms (`%012x`), `7`, 12 bits of the leaf, `10` in two bits, "
+         "62 more bits of the leaf." % (milliseconds, milliseconds),
          lines(body.nonce, "nonce") + lines(valid.leaf, "leaf") + lines(valid.tid, "Tid")),
         ("Its origin proof stands alone under its signature, so the root is the leaf, and what is signed "
          "H(\"apm origin\" ‖ 00 ‖ 00000001 ‖ leaf).",
@@ -90,7 +91,8 @@ def example(blocks):
         ("Root = H(01 ‖ leaf of the first ‖ what stands for the second).", lines(block.header.root, "root")),
         ("The header.", header(block.header_bytes)),
         ("Hash = H(H(header)), which begins with four zero bits; the node signs H(\"apm block\" ‖ 00 ‖ hash).",
-         lines(block.hash, "hash") + lines(block_digest(block.hash), "signed") + lines(block.signature, "signature, r ‖ s")),
+         lines(block.hash, "hash") + lines(block_digest(block.hash), "signed") +
+         lines(block.signature, "signature, r ‖ s")),
     ]
     assert proof.size == 1 and refused.rule == 6 and sized(b"r.third") in body.transaction
     return "\n".join("%s\n\n```\n%s\n```\n" % (said, "\n".join(shown)) for said, shown in parts)

@@ -18,15 +18,18 @@
 
 static const char *directory;
 
+/* Writes a text, and its last line's end if that lacks one. */
 static void
 write_file(const char *name, ApmSlice text)
 {
+	bool ended = text.len > 0 && text.data[text.len - 1] == '\n';
 	char path[4096];
 	FILE *file;
 
 	snprintf(path, sizeof(path), "%s/%s", directory, name);
 	file = fopen(path, "w");
-	if (file == NULL || fwrite(text.data, 1, text.len, file) != text.len || fclose(file) != 0)
+	if (file == NULL || fwrite(text.data, 1, text.len, file) != text.len ||
+		(!ended && fputc('\n', file) == EOF) || fclose(file) != 0)
 	{
 		fprintf(stderr, "make_vectors: cannot write %s\n", path);
 		exit(2);

@@ -4,8 +4,8 @@ from collections import namedtuple
 
 from .coding import ZEROS16
 from .predicate import ACTOR_EMERGENCIES, ACTOR_QUERIES, ACTOR_RECORDS, PATIENT_QUERIES, PATIENT_RECORDS
-from .transaction import (AMENDS, CONSENT, EMERGENCY, ERASURE, EXPORT, EXPORT_SCOPE, GRANT, PATIENT, PRIMARY, QUERY, REVIEW,
-                          REVOCATION, SEARCH)
+from .transaction import (AMENDS, CONSENT, EMERGENCY, ERASURE, EXPORT, EXPORT_SCOPE, GRANT, PATIENT, PRIMARY, QUERY,
+                          REVIEW, REVOCATION, SEARCH)
 
 Patient = namedtuple("Patient", "home version profile erased")
 Record = namedtuple("Record", "apid superseded")

@@ -20,7 +20,7 @@ ROLES_NEEDED = {PATIENT: REGISTRAR | ADMIN | CLINICIAN, ERASURE: REGISTRAR | ADM
 SCOPE_ROLES = {SEARCH: CLINICIAN | RESEARCHER, EXPORT_SCOPE: RESEARCHER, EMERGENCY: CLINICIAN, NOTE: AUDITOR}
 SCOPE_NAMES = (b"", b"records", b"history", b"search", b"match", b"export", b"emergency", b"note")
 ACTION_NAMES = (b"", b"grant", b"revoke", b"review")
-EMERGENCY_PURPOSE, AUDIT_REQUEST_PURPOSE, RESEARCH_PURPOSE = 4, 5, 7
+EMERGENCY_PURPOSE, PATIENT_REQUEST, RESEARCH_PURPOSE = 4, 5, 7
 
 
 class Judge:
@@ -147,7 +147,7 @@ class Judge:
         tx = self.tx
         if tx.kind != QUERY or tx.scope in (SEARCH, NOTE):
             return False
-        purpose = AUDIT_REQUEST_PURPOSE if tx.scope == HISTORY else tx.purpose
+        purpose = PATIENT_REQUEST if tx.scope == HISTORY else tx.purpose
         bar, everybody = self.history.bar(tx.apid, tx.groups, purpose)
         if self.history.granted(tx.apid, tx.groups, purpose, self.header.time):
             return False
