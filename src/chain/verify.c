@@ -9,8 +9,8 @@
  * hold all of it in memory, so it is loaded from the derived tables, restricted to what
  * was there before the block, and the derived tables are held against the ledger on the
  * way (verify_derived.c): a derived row that is wrong is found at the transaction that
- * made it, one that no transaction made in the totals.  Memory is that of one block, plus
- * a little for each patient whose profile was ever changed.
+ * made it, one that no transaction made in the totals.  Of what an erasure voided the
+ * erasure is asked (verify_void.c).  Memory is that of one block, and of some erasures.
  *
  * Everything is read under one snapshot, so a block that is appended meanwhile does not
  * look like a fault.

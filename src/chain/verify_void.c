@@ -332,6 +332,19 @@ count_voids(const ApmEntries *e, int i)
 	return apm_row_int8(0, 1);
 }
 
+/* Tids and leaves of the erasure's voids, and its place. */
+static void
+standing_args(const ApmEntries *e, int i, Datum args[4])
+{
+	Datum voids[4];
+
+	apm_void_arrays(&e->opened[i].tx.u.erasure, voids);
+	args[0] = voids[0];
+	args[1] = voids[3];
+	args[2] = Int64GetDatum((int64) e->height);
+	args[3] = Int32GetDatum(i);
+}
+
 /*
  * Somebody may have put back a body with all that follows from it, and taken away what said that it is void.  Then
  * nothing is wrong before the erasure that names it, and the fault is there where the body is.
@@ -347,14 +360,9 @@ find_put_back(ApmWalk *walk, const ApmEntries *e, int i)
 		.nargs = 4,
 		.types = {UUIDARRAYOID, BYTEAARRAYOID, INT8OID, INT4OID},
 	};
-	Datum voids[4];
 	Datum args[4];
 
-	apm_void_arrays(&e->opened[i].tx.u.erasure, voids);
-	args[0] = voids[0];
-	args[1] = voids[3];
-	args[2] = Int64GetDatum((int64) e->height);
-	args[3] = Int32GetDatum(i);
+	standing_args(e, i, args);
 	if (apm_run(&get, args) == 0)
 		return false;
 	(void) apm_walk_fault(walk, APM_FAULT_UNWANTED, apm_row_int8(0, 1), apm_row_int4(0, 2));
@@ -374,14 +382,9 @@ count_standing(const ApmEntries *e, int i)
 		.nargs = 4,
 		.types = {UUIDARRAYOID, BYTEAARRAYOID, INT8OID, INT4OID},
 	};
-	Datum voids[4];
 	Datum args[4];
 
-	apm_void_arrays(&e->opened[i].tx.u.erasure, voids);
-	args[0] = voids[0];
-	args[1] = voids[3];
-	args[2] = Int64GetDatum((int64) e->height);
-	args[3] = Int32GetDatum(i);
+	standing_args(e, i, args);
 	apm_run(&count, args);
 	return apm_row_int8(0, 1);
 }
