@@ -307,7 +307,12 @@ verify(ApmWalk *walk)
 		return;
 	walk->to = Max(walk->to < 0 ? walk->last : Min(walk->to, walk->last), 0);
 	to_end = walk->to >= walk->last;
-	if (!verify_blocks(walk) || (to_end && !verify_tip(walk)))
+	if (!verify_blocks(walk))
+	{
+		apm_verify_by_replay(walk);
+		return;
+	}
+	if (to_end && !verify_tip(walk))
 		return;
 	if (to_end && walk->from == 0 && !apm_verify_totals(walk))
 		return;

@@ -165,6 +165,8 @@ extern bool apm_verify_void_rows(ApmWalk *walk, const ApmEntries *e);
 
 /* What the block's valid transactions must have left in the derived tables.  False after a fault. */
 extern bool apm_verify_derived(ApmWalk *walk, const ApmEntries *e);
+/* Makes a fault that may come from a derived table one of it, if the blocks alone have none so far. */
+extern void apm_verify_by_replay(ApmWalk *walk);
 /* Rows that no block accounts for, after a walk over the whole chain. */
 extern bool apm_verify_totals(ApmWalk *walk);
 
