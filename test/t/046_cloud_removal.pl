@@ -36,8 +36,8 @@ my $first = query($node, 'clinic', q(SELECT apm_submit('p1', '{"n": 1}')), 'app'
 query($node, 'clinic', q(INSERT INTO apm.patient_record (pid, record) SELECT 'p' || 1 + g % 12, jsonb_build_object('n', g) FROM generate_series(1, 120) AS g), 'app');
 wait_for($cloud, 'postgres', 'SELECT count(*) = 121 FROM ehr', 'records of twelve patients are in the cloud');
 on_cloud('CREATE TABLE kept AS TABLE ehr');
-my %pid_of = map { (apid_of(query($node, 'clinic', "SELECT min(rid::text) FROM apm_fetch('$_')", 'app')) => $_) } map { "p$_" } 1 .. 12;
-my ($of_first, $of_second) = map { my $pid = $_; grep { $pid_of{$_} eq $pid } keys %pid_of } qw(p1 p2);
+my %apid_of = map { ($_ => apid_of(query($node, 'clinic', "SELECT min(rid::text) FROM apm_fetch('$_')", 'app'))) } map { "p$_" } 1 .. 12;
+my ($of_first, $of_second) = @apid_of{qw(p1 p2)};
 
 # --- a removal that nobody ordered
 $node->safe_psql('clinic', "INSERT INTO apm.cloud_removal VALUES ('$of_second', now())");
@@ -91,9 +91,9 @@ removed();
 
 # --- the worker is killed while the cloud removes, and when it has
 my $holder = $cloud->background_psql('postgres', on_error_stop => 1);
-my $apid = someone();
+my $apid = $apid_of{p5};
 $holder->query_safe("BEGIN; SELECT rid FROM ehr WHERE apid = '$apid' FOR UPDATE");
-forgotten(pid_of($apid));
+forgotten('p5');
 wait_for($node, 'clinic', q(SELECT activity = 'removing from the cloud' FROM apm.status WHERE worker = 'apm cloud'), 'the cloud is removing');
 kill_worker();
 $holder->query_safe('COMMIT');
@@ -101,10 +101,10 @@ wait_for($cloud, 'postgres', "SELECT count(*) = 0 FROM ehr WHERE apid = '$apid'"
 removed();
 $holder->quit;
 
-$apid = someone();
+$apid = $apid_of{p6};
 my $stopper = $node->background_psql('clinic', on_error_stop => 1);
 $stopper->query_safe('BEGIN; LOCK TABLE apm.quarantine IN SHARE MODE');
-forgotten(pid_of($apid));
+forgotten('p6');
 wait_for($cloud, 'postgres', "SELECT count(*) = 0 FROM ehr WHERE apid = '$apid'", 'the cloud has removed another');
 wait_for($node, 'clinic', q(SELECT activity = 'recording what is removed' FROM apm.status WHERE worker = 'apm cloud'), 'which is not recorded');
 kill_worker();
@@ -113,8 +113,8 @@ eval { $stopper->quit };
 
 # --- it may not delete
 $node->safe_psql('clinic', q(ALTER USER MAPPING FOR apm_worker SERVER cloud OPTIONS (SET user 'writer')));
-$apid = someone();
-forgotten(pid_of($apid));
+$apid = $apid_of{p7};
+forgotten('p7');
 wait_for($node, 'clinic', q(SELECT removals = 1 AND last_error_code = '42501' FROM apm.status WHERE worker = 'apm cloud'), 'without the right to delete it waits, and shows');
 my $sent = query($node, 'clinic', q(SELECT apm_submit('p12', '{"n": 0}')), 'app');
 wait_for($cloud, 'postgres', "SELECT count(*) = 1 FROM ehr WHERE rid = '$sent'", 'other records are pushed meanwhile');
@@ -123,10 +123,10 @@ removed();
 is(on_cloud("SELECT count(*) FROM ehr WHERE apid = '$apid'"), '0', 'with it he leaves');
 
 # --- the cloud refuses to lose one of three
-my @three = split /\n/, on_cloud('SELECT DISTINCT apid FROM ehr LIMIT 3');
+my @three = @apid_of{qw(p8 p9 p10)};
 on_cloud(qq(CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN RAISE EXCEPTION 'no'; END \$\$;
 	CREATE TRIGGER keep BEFORE DELETE ON ehr FOR EACH ROW WHEN (OLD.apid = '$three[1]') EXECUTE FUNCTION keep()));
-forgotten(pid_of($_)) foreach @three;
+forgotten($_) foreach qw(p8 p9 p10);
 wait_for($cloud, 'postgres', "SELECT count(*) = 0 FROM ehr WHERE apid IN ('$three[0]', '$three[2]')", 'of three, two leave');
 wait_for($node, 'clinic', q(SELECT removals = 1 AND removals_failed = 1 AND last_error_code = 'P0001' FROM apm.status WHERE worker = 'apm cloud'),
 	'the one whom the cloud refuses to lose shows');
@@ -165,14 +165,6 @@ sub apid_of
 	my ($rid) = @_;
 	return on_cloud("SELECT apid FROM ehr WHERE rid = '$rid'");
 }
-
-# A patient in the cloud who has only records of the beginning.
-sub someone
-{
-	return on_cloud('SELECT min(apid) FROM ehr AS e WHERE NOT EXISTS (SELECT FROM ehr AS o WHERE o.apid = e.apid AND o.rid NOT IN (SELECT rid FROM kept))');
-}
-
-sub pid_of { return $pid_of{ $_[0] } // die 'nobody has this pseudonym' }
 
 # Writes to tables that note who does.
 sub behind_guards
