@@ -6,7 +6,7 @@
 # are what the Python verifier reads them as.
 #
 # APM_STRIDE says how many bits apart the alterations are (9; 1 is every bit), APM_ALTERATIONS how many are made on the server,
-# and how many random ledgers there are (150).
+# how many random ledgers there are, and half as many as digests and proofs (150).
 
 use strict;
 use warnings;
@@ -81,12 +81,37 @@ sub differing
 	return $count > 0 ? join("\n", @differ) : 'no ledger';
 }
 
+# The same for digests and proofs, of which the exit status is compared.
+sub differing_proofs
+{
+	my ($place) = @_;
+	my @differ;
+
+	foreach my $line (split /\n/, slurp_file("$place/expected"))
+	{
+		my ($file, $vector, $expected) = split /\|/, $line;
+		my ($command) = $vector =~ /^(proof|digest|consistency)/;
+		my %digests = (
+			proof => [ '--digest', "$vectors/digest.json" ],
+			digest => [],
+			consistency => [ '--old', "$vectors/old-digest.json", '--new', "$vectors/digest.json" ]);
+		my ($status) = run_program($apm_verify, $command, "$place/$file", @{ $digests{$command} });
+
+		push @differ, "$file, of $vector: $expected by Python, $status by apm-verify" if $status != $expected;
+	}
+	return join("\n", @differ);
+}
+
 # --- the examples
 is(python('check_vectors.py', $vectors), 0, 'the Python verifier reads the vectors');
 is(python('worked_example.py', "$vectors/ledger.txt", "$FindBin::RealBin/../../doc/format.md"), 0,
 	'the worked example is a block of theirs');
 is(python('apm_verifier.py', 'proof', "$vectors/$_", '--digest', "$vectors/digest.json"), 0, "$_ holds for Python")
   foreach qw(proof-record.json proof-refused-query.json);
+
+mkdir "$directory/proofs" or die $!;
+is(python('altered_proofs.py', 1, 2 * $alterations, $vectors, "$directory/proofs"), 0, 'digests and proofs are altered');
+is(differing_proofs("$directory/proofs"), '', 'apm-verify finds good, faulty and unreadable what Python does');
 
 # --- ledgers of random transactions
 mkdir "$directory/random" or die $!;

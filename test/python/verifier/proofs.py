@@ -11,6 +11,7 @@ from .keys import block_digest, key_id, load, verifies
 from .transaction import QUERY, read_signed
 
 MOST_NUMBER = 2 ** 63 - 1
+YEAR_10000 = 253402300800 * 1000000
 DIGEST = {"chain": str, "height": int, "time": str, "hash": str, "header": str, "signature": str, "node": str}
 PROOF = {"head": int, "header": str, "history": list, "position": int, "path": list, "rule": int,
          "transaction": str}
@@ -68,11 +69,12 @@ def unbase64url(text):
 
 
 def _path(texts):
+    need(len(texts) <= 64, "a path that is too long")
     return [unhex(text, 32) for text in texts]
 
 
 def time_text(time):
-    """2026-01-31T12:00:00.000000Z, for any time of 64 bits."""
+    """2026-01-31T12:00:00.000000Z"""
     seconds, fraction = divmod(time, 1000000)
     days, seconds = divmod(seconds, 86400)
     era, day = divmod(days + 719468, 146097)
@@ -95,6 +97,7 @@ class Digest:
         chain, stored = unhex(said["chain"], 32), unhex(said["hash"], 32)
         self.header, self.hash = read_header(header), block_hash(header)
         load(spki)
+        need(self.header.time < YEAR_10000, "a time that has no text")
         if (chain, said["height"], stored) != (self.header.chain, self.header.height, self.hash) \
                 or said["time"] != time_text(self.header.time):
             raise Fault("digest")
@@ -115,16 +118,16 @@ class Proof:
         header = unhex(said["header"], 226)
         self.header, self.hash = read_header(header), block_hash(header)
         self.history, self.path = _path(said["history"]), _path(said["path"])
-        need(said["rule"] <= 0xffff, "a rule out of its bounds")
+        need(said["rule"] < 2 ** 16 and said["position"] < 2 ** 32, "a number out of its bounds")
         self.signed = read_signed(unbase64url(said["transaction"]))
         need(self.signed.kind != 0, "not a transaction with its proof")
 
     def check(self, digest):
-        """Raises Fault unless it proves what it says."""
+        """Raises Fault unless it proves what it says, and Malformed where it says nothing about this digest."""
         said, signed, header = self.said, self.signed, self.header
-        if digest.height != said["head"] or \
-                not header.chain == signed.transaction.chain == digest.header.chain:
-            raise Fault("another digest's, or another chain's")
+        need(digest.height == said["head"], "not for a digest of this height")
+        if not header.chain == signed.transaction.chain == digest.header.chain:
+            raise Fault("chain")
         if said["rule"] and signed.kind != QUERY:
             raise Fault("a refused transaction that is no query")
         stands = standing(signed.tid, signed.kind, signed.leaf, said["rule"])
@@ -154,9 +157,10 @@ class Consistency:
         self.history, self.inclusion = _path(said["history"]), _path(said["inclusion"])
 
     def check(self, old, new):
-        """Raises Fault unless it proves what it says."""
-        if (self.said["old"], self.said["new"]) != (old.height, new.height) or old.header.chain != new.header.chain:
-            raise Fault("other digests', or other chains'")
+        """Raises Fault unless it proves what it says, and Malformed where it says nothing about these digests."""
+        need((self.said["old"], self.said["new"]) == (old.height, new.height), "not for digests of these heights")
+        if old.header.chain != new.header.chain:
+            raise Fault("chain")
         if old.height == new.height:
             if self.history or self.inclusion or old.hash != new.hash:
                 raise Fault("hash")
