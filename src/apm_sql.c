@@ -22,22 +22,16 @@
 static bool only_reading = false;
 
 void
-apm_sql_freeze(bool frozen)
-{
-	only_reading = frozen;
-}
-
-void
 apm_sql_frozen(void (*step)(void *arg), void *arg)
 {
-	apm_sql_freeze(true);
+	only_reading = true;
 	PG_TRY();
 	{
 		step(arg);
 	}
 	PG_FINALLY();
 	{
-		apm_sql_freeze(false);
+		only_reading = false;
 	}
 	PG_END_TRY();
 }

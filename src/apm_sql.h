@@ -60,12 +60,7 @@ extern uint64 apm_run_nulls(ApmStatement *statement, const Datum *args, const ch
  */
 extern uint64 apm_run_latest(ApmStatement *statement, const Datum *args);
 
-/*
- * Between apm_sql_freeze(true) and (false) statements only read, and all see what the
- * caller's snapshot sees.  The caller switches back also when an error jumps (PG_FINALLY).
- */
-extern void apm_sql_freeze(bool frozen);
-/* Calls step(arg) in between. */
+/* Calls step(arg), in which statements only read, and all see what the caller's snapshot sees. */
 extern void apm_sql_frozen(void (*step)(void *arg), void *arg);
 
 /* One value. */

@@ -74,25 +74,23 @@ read_contract(const Version *version)
 	kept.serial++;
 }
 
-const ApmContractState *
-apm_contract_now(uint64 *serial)
+/* Reads the contract unless what is kept is that. */
+static void
+refresh(void *arg)
 {
 	Version version;
 
+	read_version(&version);
+	if (kept.context == NULL || memcmp(&version, &kept.version, sizeof(version)) != 0)
+		read_contract(&version);
+}
+
+const ApmContractState *
+apm_contract_now(uint64 *serial)
+{
 	/* one snapshot, so that the place is that of the contract that is read */
 	PushActiveSnapshot(GetLatestSnapshot());
-	apm_sql_freeze(true);
-	PG_TRY();
-	{
-		read_version(&version);
-		if (kept.context == NULL || memcmp(&version, &kept.version, sizeof(version)) != 0)
-			read_contract(&version);
-	}
-	PG_FINALLY();
-	{
-		apm_sql_freeze(false);
-	}
-	PG_END_TRY();
+	apm_sql_frozen(refresh, NULL);
 	PopActiveSnapshot();
 	*serial = kept.serial;
 	return kept.state;

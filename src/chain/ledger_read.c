@@ -194,9 +194,7 @@ apm_chain_contract(MemoryContext context)
 {
 	ApmChainIdentity identity;
 
-	if (!apm_chain_read(&identity))
-		ereport(ERROR, (errcode(ERRCODE_APM_NOT_SET_UP), errmsg("this database takes part in no chain"),
-						errhint("Call apm_setup().")));
+	apm_chain_require(&identity);
 	return apm_state_new(context, &identity.chain, PG_INT64_MAX);
 }
 

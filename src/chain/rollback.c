@@ -124,9 +124,7 @@ apm_accept_rollback(PG_FUNCTION_ARGS)
 	initStringInfo(&said);
 	apm_privileged_begin(&saved);
 	SPI_connect();
-	if (!apm_chain_read(&identity))
-		ereport(ERROR, (errcode(ERRCODE_APM_NOT_SET_UP), errmsg("this database takes part in no chain"),
-						errhint("Call apm_setup().")));
+	apm_chain_require(&identity);
 	guards = apm_guards_restore();
 	require_verified(&found);
 	notices = clear_notices();

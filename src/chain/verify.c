@@ -283,8 +283,7 @@ begin_walk(ApmWalk *walk)
 	{
 		if (walk->last >= 0)
 			return apm_walk_fault_detail(walk, APM_FAULT_DERIVED, -1, -1, "apm.chain: the row is missing");
-		ereport(ERROR, (errcode(ERRCODE_APM_NOT_SET_UP), errmsg("this database takes part in no chain"),
-						errhint("Call apm_setup().")));
+		apm_chain_require(&walk->identity);
 	}
 	if (apm_run(&tip, NULL) == 0)
 		return apm_walk_fault_detail(walk, APM_FAULT_TIP, -1, -1, "apm.tip: the row is missing");
