@@ -572,6 +572,26 @@ ALTER TABLE apm.cloud_record ALTER COLUMN apr SET STORAGE EXTERNAL;
 COMMENT ON TABLE apm.cloud_record IS 'embedded cloud store, for servers without a foreign one';
 
 -- ---------------------------------------------------------------------------
+-- ANALYZE copies values of columns to pg_statistic, where they stay after their rows are gone.  No patient's key or index,
+-- nothing that is sealed, and no transaction may outlive an erasure there.  Nobody plans by these columns but
+-- those that are looked up through an index.
+-- ---------------------------------------------------------------------------
+ALTER TABLE apm.patient ALTER COLUMN index_key SET STATISTICS 0, ALTER COLUMN identity SET STATISTICS 0,
+	ALTER COLUMN wrapped_key SET STATISTICS 0;
+ALTER TABLE apm.profile ALTER COLUMN sealed SET STATISTICS 0;
+ALTER TABLE apm.last_value ALTER COLUMN sealed SET STATISTICS 0;
+ALTER TABLE apm.note ALTER COLUMN sealed SET STATISTICS 0;
+ALTER TABLE apm.submission ALTER COLUMN fingerprint SET STATISTICS 0;
+ALTER TABLE apm.waiting ALTER COLUMN index_key SET STATISTICS 0, ALTER COLUMN sealed SET STATISTICS 0;
+ALTER TABLE apm.queue ALTER COLUMN sealed SET STATISTICS 0;
+ALTER TABLE apm.quarantine ALTER COLUMN content SET STATISTICS 0;
+ALTER TABLE apm.pool ALTER COLUMN pt SET STATISTICS 0;
+ALTER TABLE apm.body ALTER COLUMN nonce SET STATISTICS 0, ALTER COLUMN transaction SET STATISTICS 0,
+	ALTER COLUMN proof SET STATISTICS 0;
+ALTER TABLE apm.outbox ALTER COLUMN apr SET STATISTICS 0;
+ALTER TABLE apm.cloud_record ALTER COLUMN apr SET STATISTICS 0;
+
+-- ---------------------------------------------------------------------------
 -- Rights of the workers, and what a dump carries
 -- ---------------------------------------------------------------------------
 REVOKE ALL ON ALL TABLES IN SCHEMA apm FROM PUBLIC;

@@ -4,7 +4,7 @@
  *
  * The registrar has the request's id on paper beside the pid.  So when the patient is gone, the request
  * must not lead to the pseudonym, under which the ledger remembers who read him: aPid, Tid and actor leave
- * it when it ends.
+ * it when it ends.  Of the times of one that is done only the days stay, since the ledger has the moment of the erasure.
  *
  * An erasure has to name just what the ledger has of the patient.  Records that were under way when he was
  * forgotten can come before it; then the contract refuses it, and it is built once more.  That ends,
@@ -297,7 +297,9 @@ apm_requests_finish(const ApmSlice *apids, const int64 *voided, int n)
 {
 	static ApmStatement finish = {
 		"UPDATE ONLY apm.erasure AS e SET state = 'done', voided = u.voided,"
-		" finished_at = pg_catalog.clock_timestamp(), apid = NULL, tid = NULL, actor = NULL, roles = NULL"
+		" asked_at = pg_catalog.date_trunc('day', e.asked_at, 'UTC'),"
+		" finished_at = pg_catalog.date_trunc('day', pg_catalog.clock_timestamp(), 'UTC'),"
+		" apid = NULL, tid = NULL, actor = NULL, roles = NULL"
 		" FROM unnest($1, $2) AS u (apid, voided) WHERE e.apid = u.apid",
 		2,
 		{TEXTARRAYOID, INT8ARRAYOID},

@@ -129,6 +129,15 @@ like($content, qr/^360 /, 'those who stay have 360 records');
 is(found(), '2 12', 'a search finds patients of both');
 is(exported(), '100', 'a dataset has all');
 
+# What ANALYZE may have copied from the rows that an erasure deletes.
+sql(q(ANALYZE;
+	CREATE TABLE copied AS SELECT encode(c.v, 'hex') AS v FROM apm.patient AS p JOIN evidence AS e USING (apid)
+		LEFT JOIN apm.profile AS f USING (apid) LEFT JOIN apm.last_value AS l USING (apid) LEFT JOIN apm.note AS n USING (apid)
+		LEFT JOIN apm.submission AS s USING (rid) LEFT JOIN apm.body AS b ON b.tid = e.tid,
+		unnest(ARRAY[p.index_key, p.wrapped_key, f.sealed, l.sealed, n.sealed, s.fingerprint, b.nonce, b.transaction, b.proof]) AS c (v)
+		WHERE e.goes AND c.v IS NOT NULL
+	UNION SELECT encode(w.v, 'hex') FROM apm.waiting, unnest(ARRAY[index_key, sealed]) AS w (v)));
+
 # --- records on their way, and a backup -----------------------------------------------------------
 
 $cloud->stop;
@@ -157,6 +166,8 @@ is(as('doctor', q(SELECT count(*) FROM (SELECT pid FROM person WHERE NOT goes AN
 	WHERE f.record->>'diagnosis' IN ('outbox', 'queue'))), '20',
 	'those who stay have the records that were under way');
 is(sql(q(SELECT count(*) FROM ehr JOIN evidence USING (apid) WHERE goes)), '0', 'the cloud has nothing of them');
+is(sql(q(SELECT count(*) > 100, count(*) FILTER (WHERE EXISTS (SELECT FROM pg_stats AS t WHERE t.schemaname = 'apm'
+		AND concat(t.most_common_vals, t.histogram_bounds) LIKE '%' || c.v || '%')) FROM copied AS c)), 't|0', 'nor has what ANALYZE copied');
 is(sql(q(SELECT count(*) FROM ehr)), 90 * 4 + 20, 'and everything of the others');
 is(found(), '0 12', 'a search finds none of them');
 is(exported(), '90', 'nor is one in a dataset');

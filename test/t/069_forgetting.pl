@@ -134,6 +134,7 @@ state_is($request, 'done', 'then he is erased');
 is(as('auditor', "SELECT reason, voided, finished_at >= asked_at FROM apm.erasure_request WHERE id = '$request'"), 'consent-withdrawn|2|t',
 	'with his registration and his record');
 is(sql(q(SELECT count(*) FROM apm.erasure WHERE coalesce(apid, tid::text, actor::text, roles::text) IS NOT NULL)), '0', 'and the request names him no more');
+is(sql(q(SELECT bool_and(t = date_trunc('day', t, 'UTC')) FROM apm.erasure, unnest(ARRAY[asked_at, finished_at]) AS t)), 't', 'nor by the moment of the erasure');
 is(as('auditor', q(SELECT ok, fault, erased FROM apm_verify())), 't||2', 'the ledger verifies, and says how much of it was not run again');
 fails_as('doctor', "SELECT apm_deanonymize('$apr', 'treatment')", 'AP001', qr/rule "erased"/, 'the contract refuses what was kept');
 
