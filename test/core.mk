@@ -47,7 +47,7 @@ vectors: build/make_vectors
 	test/python/worked_example.py --write test/vectors/ledger.txt doc/format.md
 .PHONY: vectors
 
-build/make_vectors: test/vectors/make_vectors.c $(core_sources)
+build/make_vectors: $(wildcard test/vectors/*.c) $(core_sources)
 	@mkdir -p $(@D)
 	gcc $(core_warnings) -Isrc -Itest/core -D_GNU_SOURCE -g -O1 -o $@ $^ -lcrypto -lcrypt
 

@@ -15,12 +15,16 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ledger_maker import audit_path, fields_of, public_fields, sized
 from verifier import sealed
-from verifier.block import read_line
+from verifier.block import read_entries, read_final, read_line
 from verifier.coding import Malformed
-from verifier.digests import consistent, merkle_root, root_by_path
+from verifier.contract import Contract
+from verifier.digests import consistent, merkle_root, root_by_path, standing
+from verifier.items import read_items
+from verifier.predicate import parse
 from verifier.proofs import Consistency, Digest, Proof
 from verifier.replay import replay
-from verifier.transaction import read_signed, read_transaction
+from verifier.tables import Tables
+from verifier.transaction import NODE, ORIGIN, read_signed, read_transaction
 
 
 class Checks:
@@ -144,6 +148,38 @@ def trees(checks):
             checks.check(not consistent(vector["old"], vector["new"], *roots, path[:-1]), "a shorter path")
 
 
+def predicate(checks, name, vector):
+    try:
+        parse(bytes.fromhex(vector["predicate"]), vector["kind"])
+        good = 1
+    except Malformed:
+        good = 0
+    checks.check(good == vector["good"], name)
+
+
+def contract_digest(checks, name, vector):
+    contract = Contract(Tables())
+    contract.apply([item for text in vector["items"] for item in read_items(1, bytes.fromhex(text))], 0)
+    for member, ids in ((NODE, vector["nodes"]), (ORIGIN, vector["origins"])):
+        contract.in_force[member].update((text, bytes.fromhex(text)) for text in ids)
+    checks.check(contract.digest().hex() == vector["digest"], name)
+
+
+def entries(checks, name, vector):
+    data = bytes.fromhex(vector["entries"])
+    read = read_entries(data)
+    stand = [standing(tid, kind, leaf, rule) for tid, kind, rule, leaf in read]
+    checks.check(stand == unhexed_list(vector["stand"]), name + ": what stands")
+    checks.check(merkle_root(stand).hex() == vector["root"], name + ": root")
+    checks.check(read_final(b"F\1" + bytes(32) + bytes(7) + b"\5" + data) == (bytes(32), 5, read), "final transaction")
+    checks.refuses(read_entries, data, name)
+
+
+def contracts(checks):
+    for name, vector in checks.vectors("contract.json"):
+        {"predicate": predicate, "contract digest": contract_digest, "entries": entries}[name](checks, name, vector)
+
+
 def ledger(checks):
     blocks = [read_line(line) for line in checks.text("ledger.txt").splitlines()]
     finding, state = replay(blocks)
@@ -162,7 +198,7 @@ def ledger(checks):
 
 def main():
     checks = Checks(sys.argv[1])
-    for group in (transactions, sealed_things, trees, ledger):
+    for group in (transactions, sealed_things, contracts, trees, ledger):
         group(checks)
     print("%d hold, %d do not" % (checks.good, checks.bad))
     return 1 if checks.bad or not checks.good else 0

@@ -30,6 +30,30 @@ def write_header(header):
     return HEADER.pack(b"B", 1, *header)
 
 
+def read_entries(data):
+    """(Tid, kind, rule, leaf) of each entry of a block."""
+    reader = Reader(data)
+    entries = _entries(reader)
+    reader.end()
+    return entries
+
+
+def _entries(reader):
+    reader.tag("L")
+    count = reader.u32()
+    need(count <= MOST_ENTRIES, "too many entries")
+    return [(reader.take(16), reader.u8(), reader.u16(), reader.take(32)) for _ in range(count)]
+
+
+def read_final(data):
+    """(block hash, height, entries) of a final transaction."""
+    reader = Reader(data)
+    reader.tag("F")
+    final = (reader.take(32), reader.u64(), _entries(reader))
+    reader.end()
+    return final
+
+
 class Row:
     """A leaf row and its body.  Not changed once made, so that what was found out about it stays true."""
 
