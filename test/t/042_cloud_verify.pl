@@ -96,6 +96,17 @@ is(verify(), 't|' . ($records + 3) . '|0|0|0|0|3|', 'what is in the outbox is pe
 on_cloud('DROP TRIGGER busy ON ehr');
 arrived($records + 3);
 
+my ($miner, $server) = map { worker_pid($node, 'clinic', "apm $_") } 'miner', 'network server';
+kill('STOP', $miner);
+submit('p3', 'late');
+wait_for($node, 'clinic', 'SELECT count(*) = 1 FROM apm.pool', 'a record is on its way to the ledger');
+kill('STOP', $server);
+kill('CONT', $miner);
+wait_for($node, 'clinic', 'SELECT count(*) = ' . ($records + 4) . ' FROM apm.ledger_record', 'and is there before the network server knows');
+is(verify(), 't|' . ($records + 4) . '|0|0|0|0|1|', 'it is pending, too');
+kill('CONT', $server);
+arrived($records + 4);
+
 # --- records come while it looks
 my $statements = join('', map { sprintf(qq(SELECT apm_submit('p%d', '{"n": 1}');\n), 1 + $_ % 3) } 1 .. 600);
 my $busy = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('clinic') . ' user=app' ], '<', \$statements, '>', \my $rids, '2>', \my $errors);
@@ -105,7 +116,7 @@ $busy->finish;
 is($errors, '', 'a client submits six hundred records one by one');
 cmp_ok(scalar(@seen), '>', 3, 'it looks several times while records come: ' . scalar(@seen));
 is(join(', ', grep { !/^t\|\d+\|0\|0\|0\|0\|\d+\|$/ } @seen), '', 'and finds nothing wrong');
-arrived($records + 603);
+arrived($records + 604);
 
 # --- the cloud is down
 $cloud->stop('fast');
