@@ -157,7 +157,7 @@ class Replay:
             check = self.body_check(row, (block.height, at), numbers)
             if check:
                 return Finding(block.height, at, check)
-        if len(block.rows) != block.header.count:
+        if len(block.rows) != block.header.count or len(block.rows) > MOST_ENTRIES:
             return Finding(block.height, None, "count")
         stand = [standing(row.tid, row.kind, row.leaf, row.rule) for row in block.rows]
         return None if merkle_root(stand) == block.header.root else Finding(block.height, None, "root")
