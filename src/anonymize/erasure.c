@@ -276,7 +276,8 @@ take_step(const Outlook *outlook, Progress *next)
 	int wanted = APM_TURN_IDLE;
 
 	apm_tombstone_refused(&next->refused);
-	if (outlook->height != next->height)
+	/* a journal that was replaced or lost gets from the ledger whom it lacks */
+	if (outlook->height != next->height || outlook->journal != next->journal)
 		wanted = follow_ledger(outlook, next);
 	if (wanted != APM_TURN_AGAIN && outlook->journal != next->journal)
 		wanted = apm_turn_sooner(wanted, follow_journal(outlook, next));

@@ -52,7 +52,11 @@ mark_patient(const ApmPid *pid)
 		"UPDATE ONLY apm.patient SET erasing = true WHERE index_key = $1", 1, {BYTEAOID}, NULL};
 	Datum args[] = {apm_digest_datum(&pid->index)};
 
-	apm_run_whole(&mark, args, 1);
+	/* in REPEATABLE READ one who is younger than the snapshot is found and not changed */
+	if (apm_run(&mark, args) == 0)
+		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						errmsg("the patient was registered by another transaction meanwhile"),
+						errhint("Repeat the transaction.")));
 	apm_tombstone_waiting(&pid->index, 1);
 }
 

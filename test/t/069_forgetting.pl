@@ -8,12 +8,14 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use ApmTest;
+use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = apm_node('hospital', setup => 0, settings => { restart_after_crash => 'on' });
 my $keys = key_directory($node);
+my $lock;
 my $settled = q(SELECT NOT EXISTS (SELECT FROM apm.queue) AND NOT EXISTS (SELECT FROM apm.pool) AND NOT EXISTS (SELECT FROM apm.final_queue)
 	AND NOT EXISTS (SELECT FROM apm.outbox) AND NOT EXISTS (SELECT FROM apm.waiting WHERE reason = 'new'));
 
@@ -70,6 +72,8 @@ sub unknown
 
 # The aPid that a pid has now; what no user sees.
 sub apid { return sql(qq(SELECT apid FROM apm.patient ORDER BY registered_at DESC LIMIT 1)) }
+
+sub session { return $node->background_psql('clinic', on_error_stop => 0) }
 
 # Stops reception between two turns, so that what it would do next can be looked at before.
 sub stop_reception
@@ -209,6 +213,45 @@ is(sql("SELECT state FROM apm.erasure_request WHERE id = '$request'"), 'sent', '
 $writer->query_safe('COMMIT');
 state_is($request, 'done', 'and is destroyed when it is let go');
 
+# --- a read that an erasure overtakes
+register('r1');
+$lock = session();
+$lock->query_safe('BEGIN; LOCK TABLE apm.cloud_record IN ACCESS EXCLUSIVE MODE');
+my ($reader_out, $reader_err) = ('', '');
+my $reader = IPC::Run::start([ 'psql', '-XAt', '-v', 'VERBOSITY=verbose', '-d', $node->connstr('clinic') . ' user=doctor', '-c', q(SELECT * FROM apm_fetch('r1', 'treatment')) ],
+	'>', \$reader_out, '2>', \$reader_err);
+wait_for($node, 'clinic', q(SELECT count(*) = 1 FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
+	WHERE a.backend_type = 'apm cloud' AND NOT l.granted AND l.relation = 'apm.cloud_record'::regclass), 'a reader was let through and waits for the cloud');
+state_is(forget('r1'), 'done', 'meanwhile the patient is forgotten');
+$lock->query_safe('COMMIT');
+$reader->finish;
+like($reader_err, qr/AP009: the patient has been forgotten/, 'the reader is told that, and not that the cloud was tampered with');
+is($reader_out, '', 'and gets nothing');
+
+# --- a table that was there before
+register('t1');
+register('t2');
+sql(q(CREATE TABLE visit (id integer PRIMARY KEY, mrn text, diagnosis text); ALTER TABLE visit OWNER TO chief; GRANT INSERT, SELECT ON visit TO doctor;
+	INSERT INTO visit SELECT g, 't' || 1 + g % 2, 'seen' FROM generate_series(1, 10) AS g));
+as('chief', q(SELECT apm_attach('visit', 'mrn')));
+as('chief', q(CALL apm_backfill('visit')));
+wait_for($node, 'clinic', $settled, 'an old table is on the ledger');
+is(as('doctor', q(SELECT count(*) FROM apm_fetch('t1', 'treatment'))), '6', 'with the visits of two patients');
+state_is(forget('t1'), 'done', 'of whom one is forgotten');
+as('chief', q(CALL apm_backfill('visit')));
+is(sql('SELECT rows_refused, finished_at IS NOT NULL FROM apm.attachment'), '0|t', 'a backfill passes over his rows');
+wait_for($node, 'clinic', $settled, 'the backfill is done');
+is(as('doctor', q(SELECT count(*) FROM apm_fetch('t2', 'treatment'))), '6', 'and the other has his once');
+fails_as('doctor', q(INSERT INTO visit VALUES (11, 't1', 'new')), 'AP009', qr/no such patient/, 'a new row of his is refused');
+
+# --- a journal that is lost
+my ($file) = grep { /^erasure-journal-[0-9a-f]{16}$/ } slurp_dir($keys);
+my @names = sort(slurp_file("$keys/$file") =~ /(\$2b\$04\$[.\/A-Za-z0-9]{53})/g);
+is(scalar(@names), sql('SELECT count(*) FROM apm.ledger_patient WHERE erased_height IS NOT NULL'), 'the journal has everybody');
+unlink("$keys/$file") or die $!;
+$node->safe_psql('clinic', 'SELECT apm_run_reception()');
+is_deeply([ sort(slurp_file("$keys/$file") =~ /(\$2b\$04\$[.\/A-Za-z0-9]{53})/g) ], \@names, 'one that is lost is written again from the ledger');
+
 # --- killed at each step
 sub kill_reception
 {
@@ -227,8 +270,6 @@ sub waits_at
 	return wait_for($node, 'clinic', "SELECT count(*) = 1 FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
 		WHERE a.backend_type = 'apm reception' AND NOT l.granted AND l.relation = 'apm.$table'::regclass", $name);
 }
-
-sub session { return $node->background_psql('clinic', on_error_stop => 0) }
 
 # How often the journal has an aPid.
 sub entries
@@ -258,7 +299,7 @@ sub gone
 
 register('k1');
 my $apid = apid();
-my $lock = session();
+$lock = session();
 $lock->query_safe('BEGIN; LOCK TABLE apm.queue IN SHARE MODE');
 $request = forget('k1');
 waits_at('queue', 'reception has built the erasure');
