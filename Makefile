@@ -4,6 +4,7 @@
 #   make test     everything: packages, build, install, all test suites, lint
 #   make demo     the whole journey on two servers, told in plain sentences
 #   make lint     the conventions that a machine can check
+#   make bench    speed as ratios, side by side; BENCH=name runs one
 #   make fuzz     the fuzz targets for FUZZ_SECONDS (120) each
 #   make soak     the long form of the test that records survive every death
 #
@@ -44,7 +45,7 @@ ISOLATION := $(sort $(patsubst test/isolation/specs/%.spec,%,$(wildcard test/iso
 ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation --load-extension=pgcrypto --load-extension=apm
 
 EXTRA_CLEAN = $(OBJS:.o=.d) src/exports.list build tmp_check log test/modules/*.so test/modules/*.d \
-	$(addprefix contrib/apm-verify/,apm-verify *.o *.d)
+	$(addprefix contrib/apm-verify/,apm-verify *.o *.d) $(yardsticks)
 
 ifneq ($(PGXS),)
 include $(PGXS)
@@ -59,6 +60,7 @@ endif
 include contrib/contrib.mk
 include test/core.mk
 include test/modules.mk
+include test/bench.mk
 
 # Everything, from nothing.  Installing may need more rights than building.
 test:
@@ -105,10 +107,16 @@ soak:
 	$(MAKE) install-for-test
 	TESTS='exactly_once agreement' scripts/test tap
 
+bench:
+	scripts/packages
+	$(MAKE) -j$$(nproc) all yardsticks
+	$(MAKE) install-for-test
+	scripts/as-postgres scripts/bench
+
 demo:
 	scripts/packages
 	$(MAKE) -j$$(nproc) all
 	$(MAKE) install-for-test
 	scripts/as-postgres scripts/demo
 
-.PHONY: test lint clang-check format fuzz demo install-for-test
+.PHONY: test lint clang-check format fuzz bench demo install-for-test
