@@ -112,6 +112,7 @@ judge_alone(ApmSlice pt, ApmEntry *out)
 	ApmBuf plain = {.secret = true};
 	ApmOpened opened;
 	ApmNeeds needs;
+	ApmJudged block;
 	Place place;
 	ApmTip tip;
 
@@ -125,7 +126,8 @@ judge_alone(ApmSlice pt, ApmEntry *out)
 	place = (Place){.height = tip.header.height + 1, .time_us = apm_block_time(&tip.header, &opened, 1)};
 	state = apm_state_new(CurrentMemoryContext, &identity.chain, place.height);
 	apm_check(apm_contract_needs(state, &opened, &needs), "look at a transaction");
-	apm_state_load(state, CurrentMemoryContext, &needs, 1, place.height, place.time_us);
+	block = (ApmJudged){.height = place.height, .time_us = place.time_us};
+	apm_state_load(state, CurrentMemoryContext, &needs, 1, &block, NULL);
 	judge(state, CurrentMemoryContext, &opened, &place, out);
 	SPI_finish();
 	apm_privileged_end(&saved);
@@ -181,11 +183,12 @@ static void
 load_state(ApmBatch *batch, const ApmDigest *chain)
 {
 	ApmNeeds *needs = palloc_array(ApmNeeds, Max(batch->n, 1));
+	ApmJudged block = {.height = batch->height, .time_us = batch->time_us};
 
 	batch->state = apm_state_new(batch->context, chain, batch->height);
 	for (int i = 0; i < batch->n; i++)
 		apm_check(apm_contract_needs(batch->state, &batch->opened[i], &needs[i]), "look at a transaction");
-	apm_state_load(batch->state, batch->context, needs, batch->n, batch->height, batch->time_us);
+	apm_state_load(batch->state, batch->context, needs, batch->n, &block, NULL);
 }
 
 static void

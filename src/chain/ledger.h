@@ -58,6 +58,23 @@ extern ApmContractState *apm_state_empty(MemoryContext context, const ApmDigest 
  */
 extern ApmContractState *apm_state_new(MemoryContext context, const ApmDigest *chain, uint64 height);
 
+/* A row of ledger_record. */
+typedef struct ApmRecordRow
+{
+	bool there;
+	ApmUuid tid;
+	ApmSlice apid; /* borrowed, until SPI_finish */
+	ApmSlice leaf; /* likewise */
+	int64 height;
+	int32 position;
+	bool superseded;	   /* is there a Rid in superseded_by? */
+	ApmUuid superseded_by; /* whenever that came */
+	bool superseded_then;  /* by a record of a block before the height that was asked for */
+} ApmRecordRow;
+
+/* The rows of these Rids, whichever block they are of, with what superseded them before a block of that height. */
+extern void apm_record_rows(const ApmUuid *rids, int n, uint64 before, ApmRecordRow *out);
+
 /*
  * Patients as of just before a block of that height: one row each of those that are known by then in SPI_tuptable, until the
  * next statement.  apm_patient_row() answers whose it is.
@@ -79,11 +96,19 @@ extern void apm_state_load_members(ApmContractState *state, MemoryContext contex
 /* Loads the contract's items of blocks from height from on and before height before. */
 extern void apm_state_load_items(ApmContractState *state, MemoryContext context, uint64 from, uint64 before);
 
+/* A block that transactions are judged for. */
+typedef struct ApmJudged
+{
+	uint64 height;
+	uint64 time_us;
+	const ApmDigest *hash; /* NULL while the ledger does not have it */
+} ApmJudged;
+
 /*
  * Loads, into the state and its memory context, what the ledger says about the needs of n transactions as of
- * just before a block of that height and time.
+ * just before that block.  records, unless NULL, gets two rows for each: of its Rid and of the one that it amends.
  */
 extern void apm_state_load(ApmContractState *state, MemoryContext context, const ApmNeeds *needs, int n,
-						   uint64 height, uint64 time_us);
+						   const ApmJudged *block, ApmRecordRow *records);
 
 #endif /* APM_CHAIN_LEDGER_H */

@@ -79,6 +79,41 @@ apm_patient_row(uint64 row, ApmPatientState *out)
 	return apm_row_text(row, 1);
 }
 
+static void
+read_record(uint64 row, ApmRecordRow *out)
+{
+	out->there = true;
+	out->apid = apm_row_text(row, 2);
+	apm_row_uuid(row, 3, &out->tid);
+	out->height = apm_row_int8(row, 4);
+	out->position = apm_row_int4(row, 5);
+	out->leaf = apm_row_bytea(row, 6);
+	out->superseded = !apm_row_null(row, 7);
+	if (out->superseded)
+		apm_row_uuid(row, 7, &out->superseded_by);
+	out->superseded_then = apm_row_bool(row, 8);
+}
+
+void
+apm_record_rows(const ApmUuid *rids, int n, uint64 before, ApmRecordRow *out)
+{
+	static ApmStatement get = {
+		.sql = "SELECT u.ordinality::pg_catalog.int4, r.apid, r.tid, r.height, r.position, r.leaf,"
+			   " r.superseded_by, s.rid IS NOT NULL"
+			   " FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (rid, ordinality)"
+			   " JOIN ONLY apm.ledger_record AS r ON r.rid = u.rid"
+			   " LEFT JOIN ONLY apm.ledger_record AS s ON s.rid = r.superseded_by AND s.height < $2",
+		.nargs = 2,
+		.types = {UUIDARRAYOID, INT8OID},
+	};
+	Datum args[] = {apm_uuid_array(rids, n), Int64GetDatum((int64) before)};
+	uint64 rows = apm_run(&get, args);
+
+	memset(out, 0, sizeof(ApmRecordRow) * n);
+	for (uint64 row = 0; row < rows; row++)
+		read_record(row, &out[apm_row_int4(row, 1) - 1]);
+}
+
 bool
 apm_ledger_patient(ApmSlice apid, uint64 height, ApmPatientState *out)
 {

@@ -134,17 +134,25 @@ enter_tid(ApmContractState *state, uint64 row)
 	apm_check(apm_contract_load_tid(state, &tid), "load a transaction id");
 }
 
-/* Only a valid transaction uses its Tid up: so says apm_contract_apply(), too. */
+/*
+ * Only a valid transaction uses its Tid up: so says apm_contract_apply(), too.  Those of the block itself are
+ * passed over by its hash, which is cheaper than by its height.
+ */
 static void
-load_tids(ApmContractState *state, MemoryContext context, const ApmUuid *tids, int n, uint64 height)
+load_tids(ApmContractState *state, MemoryContext context, const ApmUuid *tids, int n, const ApmJudged *block)
 {
 	static ApmStatement get = {
 		.sql = "SELECT l.tid FROM ONLY apm.leaf AS l JOIN ONLY apm.block AS b ON b.hash = l.block"
-			   " WHERE l.tid = ANY ($1) AND l.rule = 0 AND b.height < $2",
-		.nargs = 2,
-		.types = {UUIDARRAYOID, INT8OID},
+			   " WHERE l.tid = ANY ($1) AND l.rule = 0 AND l.block <> $3 AND b.height < $2",
+		.nargs = 3,
+		.types = {UUIDARRAYOID, INT8OID, BYTEAOID},
 	};
-	Datum args[] = {apm_uuid_array(tids, n), Int64GetDatum((int64) height)};
+	static const ApmDigest none;
+	Datum args[] = {
+		apm_uuid_array(tids, n),
+		Int64GetDatum((int64) block->height),
+		apm_digest_datum(block->hash != NULL ? block->hash : &none),
+	};
 
 	load(state, context, &get, args, enter_tid);
 }
@@ -181,32 +189,29 @@ load_leaves(ApmContractState *state, MemoryContext context, const ApmSlice *apid
 	MemoryContextSwitchTo(old);
 }
 
+/* places: in records, of each Rid. */
 static void
-enter_record(ApmContractState *state, uint64 row)
+load_records(ApmContractState *state, MemoryContext context, const ApmUuid *rids, const int *places, int n,
+			 uint64 height, ApmRecordRow *records)
 {
-	ApmRecordState record = {.known = true};
-	ApmSlice apid = apm_row_text(row, 2);
-	ApmUuid rid;
+	ApmRecordRow *rows = palloc_array(ApmRecordRow, n);
+	MemoryContext old;
 
-	apm_row_uuid(row, 1, &rid);
-	record.superseded = apm_row_bool(row, 3);
-	apm_check(apm_sha256(apid.data, apid.len, &record.patient), "load a record");
-	apm_check(apm_contract_load_record(state, &rid, &record), "load a record");
-}
+	apm_record_rows(rids, n, height, rows);
+	old = MemoryContextSwitchTo(context);
+	for (int i = 0; i < n; i++)
+	{
+		const ApmRecordRow *row = &rows[i];
+		ApmRecordState record = {.known = true, .superseded = row->superseded_then};
 
-static void
-load_records(ApmContractState *state, MemoryContext context, const ApmUuid *rids, int n, uint64 height)
-{
-	static ApmStatement get = {
-		.sql = "SELECT r.rid, r.apid, s.rid IS NOT NULL FROM ONLY apm.ledger_record AS r"
-			   " LEFT JOIN ONLY apm.ledger_record AS s ON s.rid = r.superseded_by AND s.height < $2"
-			   " WHERE r.rid = ANY ($1) AND r.height < $2",
-		.nargs = 2,
-		.types = {UUIDARRAYOID, INT8OID},
-	};
-	Datum args[] = {apm_uuid_array(rids, n), Int64GetDatum((int64) height)};
-
-	load(state, context, &get, args, enter_record);
+		if (records != NULL)
+			records[places[i]] = *row;
+		if (!row->there || row->height >= (int64) height)
+			continue;
+		apm_check(apm_sha256(row->apid.data, row->apid.len, &record.patient), "load a record");
+		apm_check(apm_contract_load_record(state, &rids[i], &record), "load a record");
+	}
+	MemoryContextSwitchTo(old);
 }
 
 static void
@@ -320,12 +325,14 @@ load_studies(ApmContractState *state, MemoryContext context, const ApmSlice *stu
 }
 
 void
-apm_state_load(ApmContractState *state, MemoryContext context, const ApmNeeds *needs, int n, uint64 height,
-			   uint64 time_us)
+apm_state_load(ApmContractState *state, MemoryContext context, const ApmNeeds *needs, int n,
+			   const ApmJudged *block, ApmRecordRow *records)
 {
+	uint64 height = block->height;
 	ApmUuid *tids = palloc_array(ApmUuid, Max(n, 1));
 	ApmSlice *apids = palloc_array(ApmSlice, Max(n, 1));
 	ApmUuid *rids = palloc_array(ApmUuid, Max(2 * n, 1));
+	int *places = palloc_array(int, Max(2 * n, 1)); /* of the Rids */
 	ApmSlice *consents = palloc_array(ApmSlice, Max(n, 1));
 	ApmUuid *queries = palloc_array(ApmUuid, Max(n, 1));
 	ApmSlice *studies = palloc_array(ApmSlice, Max(n, 1));
@@ -343,9 +350,15 @@ apm_state_load(ApmContractState *state, MemoryContext context, const ApmNeeds *n
 		if (needs[i].apid.len > 0)
 			apids[napids++] = needs[i].apid;
 		if (needs[i].has_rid)
+		{
+			places[nrids] = 2 * i;
 			rids[nrids++] = needs[i].rid;
+		}
 		if (needs[i].has_amends)
+		{
+			places[nrids] = 2 * i + 1;
 			rids[nrids++] = needs[i].amends;
+		}
 		if (needs[i].consents)
 			consents[nconsents++] = needs[i].apid;
 		if (needs[i].leaves)
@@ -356,18 +369,18 @@ apm_state_load(ApmContractState *state, MemoryContext context, const ApmNeeds *n
 			studies[nstudies++] = APM_SLICE(needs[i].study, APM_STUDY_LEN);
 	}
 	if (n > 0)
-		load_tids(state, context, tids, n, height);
+		load_tids(state, context, tids, n, block);
 	if (napids > 0)
 		load_patients(state, context, apids, napids, height);
 	if (nerased > 0)
 		load_leaves(state, context, erased, nerased, height);
 	if (nrids > 0)
-		load_records(state, context, rids, nrids, height);
+		load_records(state, context, rids, places, nrids, height, records);
 	if (nconsents > 0)
 		load_consents(state, context, consents, nconsents, height);
 	if (nqueries > 0)
 		load_queries(state, context, queries, nqueries, height);
 	if (nstudies > 0)
 		load_studies(state, context, studies, nstudies, height);
-	apm_state_load_counts(state, context, needs, n, height, time_us);
+	apm_state_load_counts(state, context, needs, n, height, block->time_us);
 }

@@ -116,11 +116,12 @@ static bool
 verify_inside(ApmWalk *walk, const StoredBlock *block, const ApmHeader *header)
 {
 	bool genesis = walk->at == 0;
-	ApmEntries e = {.context = CurrentMemoryContext, .height = (uint64) walk->at, .time_us = header->time_us};
+	ApmEntries e = {.context = CurrentMemoryContext,
+					.block = {.height = (uint64) walk->at, .time_us = header->time_us, .hash = &block->hash}};
 
 	if (genesis)
 		apm_verify_begin_contract(walk, &header->chain);
-	return apm_verify_read(walk, header, &block->hash, &e) && apm_verify_judge(walk, &e) &&
+	return apm_verify_read(walk, header, &e) && apm_verify_judge(walk, &e) &&
 		   (!genesis || verify_header(walk, block)) && verify_contract(walk, header) &&
 		   (!genesis || apm_verify_genesis(walk, header)) && apm_verify_derived(walk, &e);
 }

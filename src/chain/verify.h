@@ -122,21 +122,21 @@ typedef struct ApmWalkErasure
 typedef struct ApmEntries
 {
 	MemoryContext context; /* everything here lives in it: SPI's own */
-	uint64 height;
-	uint64 time_us;
+	ApmJudged block;
 	int n;
 	ApmEntry *entries;
 	ApmOpened *opened;
 	bool *kept;						 /* is opened filled in? */
+	ApmRecordRow *records;			 /* two for each entry that is kept: its own, what it amends */
 	ApmVoid *voids;					 /* kind 0: not void */
 	const ApmWalkErasure **erasures; /* that voided it */
 	struct ApmVoidRow *void_rows;	 /* of ledger_void */
 } ApmEntries;
 
 /* Reads one block's leaves and bodies and holds them against each other and the header.  False after a fault. */
-extern bool apm_verify_read(ApmWalk *walk, const ApmHeader *header, const ApmDigest *hash, ApmEntries *e);
+extern bool apm_verify_read(ApmWalk *walk, const ApmHeader *header, ApmEntries *e);
 /* The contract's verdicts once more; walk->state is that after the block then.  False after a fault. */
-extern bool apm_verify_judge(ApmWalk *walk, const ApmEntries *e);
+extern bool apm_verify_judge(ApmWalk *walk, ApmEntries *e);
 
 /* Makes walk->state, empty, for the chain of the genesis block. */
 extern void apm_verify_begin_contract(ApmWalk *walk, const ApmDigest *chain);
@@ -150,7 +150,7 @@ extern bool apm_verify_genesis(ApmWalk *walk, const ApmHeader *header);
 extern bool apm_verify_members(ApmWalk *walk, const ApmEntries *e);
 
 /* Fills in which entries are void; what ledger_void says of them is looked at by apm_verify_void_rows(). */
-extern void apm_verify_find_voids(ApmWalk *walk, const ApmDigest *hash, ApmEntries *e);
+extern void apm_verify_find_voids(ApmWalk *walk, ApmEntries *e);
 /*
  * The fault of an entry that is valid and not void by ledger_void, if it has no body, or has one though ledger_void has
  * a row of it; APM_FAULT_DERIVED if only ledger_void is wrong.

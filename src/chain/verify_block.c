@@ -22,14 +22,11 @@ read_body(uint64 row, ApmOpened *out)
 {
 	ApmSlice nonce = apm_row_bytea(row, 6);
 	ApmSigned envelope = {.transaction = apm_row_bytea(row, 7), .proof = apm_row_bytea(row, 8)};
-	ApmBuf encoded = {0};
 
 	if (nonce.len != APM_NONCE_LEN)
 		return false;
 	memcpy(envelope.nonce, nonce.data, APM_NONCE_LEN);
-	apm_signed_encode(&envelope, &encoded);
-	apm_check(apm_buf_status(&encoded), "read a transaction of the ledger");
-	return apm_open_signed(APM_SLICE(encoded.data, encoded.len), out) == APM_OK;
+	return apm_open_envelope(&envelope, out) == APM_OK;
 }
 
 /* Each entry as a row: position, kind, body. */
@@ -52,9 +49,9 @@ read_row(ApmWalk *walk, ApmEntries *e, int i)
 	return !e->kept[i] || read_body(i, &e->opened[i]) || apm_walk_fault(walk, APM_FAULT_BODY, walk->at, i);
 }
 
-/* Reads the block's leaf rows and bodies into the current memory context. */
+/* Reads the block's leaf rows and bodies; what is opened points into SPI's rows. */
 static bool
-read_entries(ApmWalk *walk, const ApmDigest *hash, ApmEntries *e)
+read_entries(ApmWalk *walk, ApmEntries *e)
 {
 	static ApmStatement get = {
 		.sql = "SELECT l.position, l.tid, l.kind, l.rule, l.leaf, b.nonce, b.transaction, b.proof"
@@ -63,7 +60,7 @@ read_entries(ApmWalk *walk, const ApmDigest *hash, ApmEntries *e)
 		.nargs = 1,
 		.types = {BYTEAOID},
 	};
-	Datum args[] = {apm_digest_datum(hash)};
+	Datum args[] = {apm_digest_datum(e->block.hash)};
 
 	e->n = (int) apm_run(&get, args);
 	e->entries = palloc0_array(ApmEntry, e->n);
@@ -135,13 +132,13 @@ verify_entry(ApmWalk *walk, const ApmEntries *e, int i)
 }
 
 bool
-apm_verify_read(ApmWalk *walk, const ApmHeader *header, const ApmDigest *hash, ApmEntries *e)
+apm_verify_read(ApmWalk *walk, const ApmHeader *header, ApmEntries *e)
 {
 	ApmBlockFault fault;
 
-	if (!read_entries(walk, hash, e))
+	if (!read_entries(walk, e))
 		return false;
-	apm_verify_find_voids(walk, hash, e);
+	apm_verify_find_voids(walk, e);
 	for (int i = 0; i < e->n; i++)
 	{
 		if (!verify_entry(walk, e, i))
@@ -155,7 +152,7 @@ apm_verify_read(ApmWalk *walk, const ApmHeader *header, const ApmDigest *hash, A
 
 /* Into walk->state what the ledger says about the needs of the block's transactions, and no more. */
 static void
-load_needs(ApmWalk *walk, const ApmEntries *e)
+load_needs(ApmWalk *walk, ApmEntries *e)
 {
 	ApmNeeds *needs = palloc_array(ApmNeeds, Max(e->n, 1));
 	MemoryContext old = MemoryContextSwitchTo(walk->context);
@@ -168,14 +165,15 @@ load_needs(ApmWalk *walk, const ApmEntries *e)
 		if (e->kept[i])
 			apm_check(apm_contract_needs(walk->state, &e->opened[i], &needs[n++]), "look at a transaction");
 	}
-	apm_state_load(walk->state, walk->context, needs, n, e->height, e->time_us);
+	e->records = palloc0_array(ApmRecordRow, Max(2 * n, 1));
+	apm_state_load(walk->state, walk->context, needs, n, &e->block, e->records);
 }
 
 /* The verdict on one transaction against what the leaf says; a valid one is entered into the state. */
 static bool
 verify_verdict(ApmWalk *walk, const ApmEntries *e, int i)
 {
-	uint16 rule = apm_contract_evaluate(walk->state, &e->opened[i], e->height, e->time_us);
+	uint16 rule = apm_contract_evaluate(walk->state, &e->opened[i], e->block.height, e->block.time_us);
 
 	if (rule == APM_RULE_UNDECIDED)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not judge a transaction")));
@@ -187,7 +185,7 @@ verify_verdict(ApmWalk *walk, const ApmEntries *e, int i)
 		return true;
 	if (e->entries[i].kind == APM_KIND_ERASURE && !apm_verify_voided(walk, e, i))
 		return false;
-	apm_check(apm_contract_apply(walk->state, &e->opened[i], e->height, (uint32) i, e->time_us),
+	apm_check(apm_contract_apply(walk->state, &e->opened[i], e->block.height, (uint32) i, e->block.time_us),
 			  "enter a transaction into the contract's state");
 	return true;
 }
@@ -197,20 +195,19 @@ static void
 pass_void(ApmWalk *walk, const ApmEntries *e, int i)
 {
 	apm_check(apm_contract_apply_void(walk->state, e->erasures[i]->fields.apid, &e->erasures[i]->home,
-									  &e->voids[i], e->time_us),
+									  &e->voids[i], e->block.time_us),
 			  "enter a voided transaction into the contract's state");
 	walk->result->erased++;
 }
 
 bool
-apm_verify_judge(ApmWalk *walk, const ApmEntries *e)
+apm_verify_judge(ApmWalk *walk, ApmEntries *e)
 {
 	bool changed = false;
 	bool good = true;
 	MemoryContext old;
 
-	if (e->height > 0)
-		load_needs(walk, e);
+	load_needs(walk, e);
 	old = MemoryContextSwitchTo(walk->context);
 	for (int i = 0; i < e->n && good; i++)
 	{

@@ -151,14 +151,14 @@ has_member(const ApmWalk *walk, const ApmEntries *e, const ApmMembershipFields *
 	args[0] = apm_digest_datum(&id);
 	args[1] = Int16GetDatum(fields->member);
 	args[2] = apm_bytea_datum(APM_SLICE(fields->spki, APM_SPKI_LEN));
-	args[3] = Int64GetDatum((int64) e->height);
+	args[3] = Int64GetDatum((int64) e->block.height);
 	args[4] = apm_digest_datum(&home);
 	if (apm_run(&admitted, args) == 0)
 		return false;
 	args[0] = apm_digest_datum(&fields->replaces);
-	args[2] = Int64GetDatum((int64) e->height);
-	args[3] = Int64GetDatum((int64) e->time_us);
-	return e->height == 0 || apm_run(&replaced, args) > 0;
+	args[2] = Int64GetDatum((int64) e->block.height);
+	args[3] = Int64GetDatum((int64) e->block.time_us);
+	return e->block.height == 0 || apm_run(&replaced, args) > 0;
 }
 
 bool
@@ -172,7 +172,7 @@ apm_verify_members(ApmWalk *walk, const ApmEntries *e)
 			return apm_walk_fault_detail(walk, APM_FAULT_DERIVED, walk->at, i,
 										 "apm.member: a row is missing or not what the transaction made");
 		walk->members++;
-		walk->replaced_members += e->height > 0;
+		walk->replaced_members += e->block.height > 0;
 	}
 	return true;
 }

@@ -48,10 +48,10 @@ verify_patient_row(ApmWalk *walk, const ApmEntries *e, uint64 row, int32 place)
 				is_digest(apm_row_bytea(row, 2), &home) && fields->version <= version && apm_row_null(row, 8);
 
 	if (fields->version == 1)
-		good = good && apm_row_int8(row, 5) == (int64) e->height && apm_row_int4(row, 6) == place;
+		good = good && apm_row_int8(row, 5) == (int64) e->block.height && apm_row_int4(row, 6) == place;
 	if (fields->version == version)
 		good = good && is_digest(apm_row_bytea(row, 4), &fields->profile) &&
-			   apm_row_int8(row, 7) == (int64) e->height;
+			   apm_row_int8(row, 7) == (int64) e->block.height;
 	return good || apm_walk_fault_detail(walk, APM_FAULT_DERIVED, walk->at, place,
 										 "apm.ledger_patient: the row is not what the transaction made");
 }
@@ -89,66 +89,41 @@ verify_patients(ApmWalk *walk, const ApmEntries *e)
 	return true;
 }
 
-/* Row of: ordinality, apid, tid, height, position, leaf, what supersedes the amended record. */
+/* row: that of the record; amended: that of the one which it amends. */
 static bool
-verify_record_row(ApmWalk *walk, const ApmEntries *e, uint64 row, int32 place)
+verify_record(ApmWalk *walk, const ApmEntries *e, int i, const ApmRecordRow *row, const ApmRecordRow *amended)
 {
-	const ApmPrimaryFields *fields = &e->opened[place].tx.u.primary;
-	ApmSlice apid = apm_row_text(row, 2);
-	ApmUuid tid;
-	ApmUuid superseded_by;
+	const ApmPrimaryFields *fields = &e->opened[i].tx.u.primary;
 
-	apm_row_uuid(row, 3, &tid);
-	if (apid.len != fields->apid.len || memcmp(apid.data, fields->apid.data, apid.len) != 0 ||
-		memcmp(&tid, &e->entries[place].tid, sizeof(tid)) != 0 || apm_row_int8(row, 4) != (int64) e->height ||
-		apm_row_int4(row, 5) != place || !is_digest(apm_row_bytea(row, 6), &e->entries[place].leaf))
-		return apm_walk_fault_detail(walk, APM_FAULT_DERIVED, walk->at, place,
+	if (!row->there)
+		return apm_walk_fault_detail(walk, APM_FAULT_DERIVED, walk->at, i,
+									 "apm.ledger_record: a row is missing");
+	if (row->apid.len != fields->apid.len || memcmp(row->apid.data, fields->apid.data, row->apid.len) != 0 ||
+		memcmp(&row->tid, &e->entries[i].tid, sizeof(ApmUuid)) != 0 ||
+		row->height != (int64) e->block.height || row->position != i ||
+		!is_digest(row->leaf, &e->entries[i].leaf))
+		return apm_walk_fault_detail(walk, APM_FAULT_DERIVED, walk->at, i,
 									 "apm.ledger_record: the row is not what the transaction made");
-	if ((fields->flags & APM_PRIMARY_AMENDS) == 0)
-		return true;
-	if (!apm_row_null(row, 7))
-		apm_row_uuid(row, 7, &superseded_by);
-	if (apm_row_null(row, 7) || memcmp(&superseded_by, &fields->rid, sizeof(ApmUuid)) != 0)
-		return apm_walk_fault_detail(walk, APM_FAULT_DERIVED, walk->at, place,
-									 "apm.ledger_record: the amended record is not superseded");
-	return true;
+	return (fields->flags & APM_PRIMARY_AMENDS) == 0 ||
+		   (amended->superseded && memcmp(&amended->superseded_by, &fields->rid, sizeof(ApmUuid)) == 0) ||
+		   apm_walk_fault_detail(walk, APM_FAULT_DERIVED, walk->at, i,
+								 "apm.ledger_record: the amended record is not superseded");
 }
 
+/* Their rows were read when the contract's state was loaded. */
 static bool
 verify_records(ApmWalk *walk, const ApmEntries *e)
 {
-	static ApmStatement get = {
-		.sql =
-			"SELECT u.ordinality::pg_catalog.int4, r.apid, r.tid, r.height, r.position, r.leaf, a.superseded_by"
-			" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY"
-			" AS u (rid, amends, ordinality) LEFT JOIN ONLY apm.ledger_record AS r ON r.rid = u.rid"
-			" LEFT JOIN ONLY apm.ledger_record AS a ON a.rid = u.amends ORDER BY u.ordinality",
-		.nargs = 2,
-		.types = {UUIDARRAYOID, UUIDARRAYOID},
-	};
-	int32 *places = palloc_array(int32, Max(e->n, 1));
-	int n = places_of(e, APM_KIND_PRIMARY, places);
-	ApmUuid *rids = palloc_array(ApmUuid, Max(n, 1));
-	ApmUuid *amends = palloc_array(ApmUuid, Max(n, 1));
-	Datum args[2];
+	const ApmRecordRow *rows = e->records;
 
-	if (n == 0)
-		return true;
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < e->n; i++)
 	{
-		rids[i] = e->opened[places[i]].tx.u.primary.rid;
-		amends[i] = e->opened[places[i]].tx.u.primary.amends;
-	}
-	args[0] = apm_uuid_array(rids, n);
-	args[1] = apm_uuid_array(amends, n);
-	apm_run(&get, args);
-	for (int i = 0; i < n; i++)
-	{
-		if (apm_row_null(i, 2))
-			return apm_walk_fault_detail(walk, APM_FAULT_DERIVED, walk->at, places[i],
-										 "apm.ledger_record: a row is missing");
-		if (!verify_record_row(walk, e, i, places[i]))
+		if (!e->kept[i])
+			continue;
+		if (e->entries[i].rule == APM_RULE_NONE && e->opened[i].tx.kind == APM_KIND_PRIMARY &&
+			!verify_record(walk, e, i, &rows[0], &rows[1]))
 			return false;
+		rows += 2;
 	}
 	return true;
 }
@@ -158,8 +133,8 @@ static bool
 verify_rows(ApmWalk *walk, const ApmEntries *e)
 {
 	ApmContents contents = {
-		.height = e->height,
-		.time_us = e->time_us,
+		.height = e->block.height,
+		.time_us = e->block.time_us,
 		.n = e->n,
 		.entries = e->entries,
 		.opened = e->opened,

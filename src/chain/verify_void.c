@@ -183,7 +183,7 @@ find_erasure(ApmWalk *walk, const ApmUuid *tid)
 static bool
 names_entry(const ApmWalkErasure *erasure, const ApmEntries *e, int i, ApmVoid *out)
 {
-	int64 height = (int64) e->height;
+	int64 height = (int64) e->block.height;
 	uint32 place;
 
 	if (!erasure->found || erasure->height < height ||
@@ -196,7 +196,7 @@ names_entry(const ApmWalkErasure *erasure, const ApmEntries *e, int i, ApmVoid *
 
 /* Rows of ledger_void that have the Tid of an entry. */
 static void
-read_void_rows(const ApmDigest *hash, ApmEntries *e)
+read_void_rows(ApmEntries *e)
 {
 	static ApmStatement get = {
 		.sql =
@@ -205,7 +205,7 @@ read_void_rows(const ApmDigest *hash, ApmEntries *e)
 		.nargs = 1,
 		.types = {BYTEAOID},
 	};
-	Datum args[] = {apm_digest_datum(hash)};
+	Datum args[] = {apm_digest_datum(e->block.hash)};
 	uint64 rows = apm_run(&get, args);
 
 	for (uint64 row = 0; row < rows; row++)
@@ -222,13 +222,13 @@ read_void_rows(const ApmDigest *hash, ApmEntries *e)
 		out->kind = apm_row_int2(row, 4);
 		out->actor = apm_slice_copy(CurrentMemoryContext, apm_row_bytea(row, 5));
 		out->leaf = apm_slice_copy(CurrentMemoryContext, apm_row_bytea(row, 6));
-		out->placed = apm_row_int8(row, 7) == (int64) e->height && apm_row_int4(row, 8) == position;
+		out->placed = apm_row_int8(row, 7) == (int64) e->block.height && apm_row_int4(row, 8) == position;
 		out->erasure_height = apm_row_int8(row, 9);
 	}
 }
 
 void
-apm_verify_find_voids(ApmWalk *walk, const ApmDigest *hash, ApmEntries *e)
+apm_verify_find_voids(ApmWalk *walk, ApmEntries *e)
 {
 	e->voids = palloc0_array(ApmVoid, Max(e->n, 1));
 	e->erasures = palloc0_array(const ApmWalkErasure *, Max(e->n, 1));
@@ -236,7 +236,7 @@ apm_verify_find_voids(ApmWalk *walk, const ApmDigest *hash, ApmEntries *e)
 	if (!walk->has_voids)
 		return;
 	begin_erasures(walk);
-	read_void_rows(hash, e);
+	read_void_rows(e);
 	for (int i = 0; i < e->n; i++)
 	{
 		const ApmVoidRow *row = &e->void_rows[i];
@@ -262,7 +262,7 @@ stands_earlier(const ApmEntries *e, int i)
 	};
 	Datum args[] = {
 		apm_digest_datum(&e->entries[i].leaf),
-		Int64GetDatum((int64) e->height),
+		Int64GetDatum((int64) e->block.height),
 		Int32GetDatum(i),
 	};
 
@@ -326,7 +326,7 @@ count_voids(const ApmEntries *e, int i)
 	apm_void_arrays(fields, args);
 	args[4] = apm_text_datum(fields->apid);
 	args[5] = apm_uuid_datum(&e->entries[i].tid);
-	args[6] = Int64GetDatum((int64) e->height);
+	args[6] = Int64GetDatum((int64) e->block.height);
 	args[7] = Int32GetDatum(i);
 	apm_run(&count, args);
 	return apm_row_int8(0, 1);
@@ -341,7 +341,7 @@ standing_args(const ApmEntries *e, int i, Datum args[4])
 	apm_void_arrays(&e->opened[i].tx.u.erasure, voids);
 	args[0] = voids[0];
 	args[1] = voids[3];
-	args[2] = Int64GetDatum((int64) e->height);
+	args[2] = Int64GetDatum((int64) e->block.height);
 	args[3] = Int32GetDatum(i);
 }
 
@@ -455,7 +455,7 @@ patient_is_erased(const ApmWalk *walk, const ApmEntries *e, int i)
 		return false;
 	args[0] = apm_text_datum(tx->u.erasure.apid);
 	args[1] = apm_digest_datum(&home);
-	args[2] = Int64GetDatum((int64) e->height);
+	args[2] = Int64GetDatum((int64) e->block.height);
 	return apm_run(&get, args) > 0;
 }
 

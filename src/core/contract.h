@@ -263,6 +263,8 @@ typedef struct ApmOpened
 
 /* APM_ERR_FORMAT only if the outer layout is not a signed transaction: poison, nothing to judge */
 extern ApmStatus apm_open_signed(ApmSlice in, ApmOpened *out);
+/* The same for one that is in parts already; its slices must stay. */
+extern ApmStatus apm_open_envelope(const ApmSigned *envelope, ApmOpened *out);
 /* s has the contract's items: its rules say which counters. */
 extern ApmStatus apm_contract_needs(const ApmContractState *s, const ApmOpened *t, ApmNeeds *out);
 

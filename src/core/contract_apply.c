@@ -8,17 +8,28 @@
 #include <string.h>
 
 #include "digest.h"
+#include "pseudonym.h"
 
-/* Into *out what the input says; the leaf stands whether or not the inner parts can be read. */
 ApmStatus
 apm_open_signed(ApmSlice in, ApmOpened *out)
 {
+	ApmSigned envelope;
+	ApmStatus status = apm_signed_decode(in, &envelope);
+
+	return status == APM_OK ? apm_open_envelope(&envelope, out) : status;
+}
+
+/* The leaf stands whether or not the inner parts can be read. */
+ApmStatus
+apm_open_envelope(const ApmSigned *envelope, ApmOpened *out)
+{
 	ApmStatus status;
 
+	if (envelope->transaction.len > APM_TRANSACTION_MAX || envelope->proof.len > APM_ORIGIN_PROOF_MAX)
+		return APM_ERR_FORMAT;
 	memset(out, 0, sizeof(*out));
-	status = apm_signed_decode(in, &out->envelope);
-	if (status == APM_OK)
-		status = apm_transaction_leaf(out->envelope.nonce, out->envelope.transaction, &out->leaf);
+	out->envelope = *envelope;
+	status = apm_transaction_leaf(out->envelope.nonce, out->envelope.transaction, &out->leaf);
 	if (status != APM_OK)
 		return status;
 
@@ -30,6 +41,30 @@ apm_open_signed(ApmSlice in, ApmOpened *out)
 	return APM_OK;
 }
 
+/* A transaction is asked about several times in a row: its verdict, its effects.  So the last aPid is remembered. */
+static ApmStatus
+patient_digest(ApmSlice apid, ApmDigest *out)
+{
+	static uint8_t last[APM_APID_MAX];
+	static size_t last_len = 0;
+	static ApmDigest digest;
+	ApmStatus status;
+
+	if (apid.len == last_len && memcmp(apid.data, last, last_len) == 0)
+	{
+		*out = digest;
+		return APM_OK;
+	}
+	status = apm_sha256(apid.data, apid.len, out);
+	if (status == APM_OK && apid.len <= APM_APID_MAX)
+	{
+		memcpy(last, apid.data, apid.len);
+		last_len = apid.len;
+		digest = *out;
+	}
+	return status;
+}
+
 ApmStatus
 apm_transaction_subjects(const ApmTransaction *tx, ApmSubjects *out)
 {
@@ -38,7 +73,7 @@ apm_transaction_subjects(const ApmTransaction *tx, ApmSubjects *out)
 	memset(out, 0, sizeof(*out));
 	memcpy(out->actor.bytes, tx->actor, APM_STAFF_LEN);
 	out->has_patient = apid.len > 0;
-	return out->has_patient ? apm_sha256(apid.data, apid.len, &out->patient) : APM_OK;
+	return out->has_patient ? patient_digest(apid, &out->patient) : APM_OK;
 }
 
 const ApmDigest *
@@ -91,16 +126,19 @@ static ApmStatus
 need_counts(const ApmContractState *s, const ApmTransaction *tx, ApmNeeds *needs)
 {
 	static const ApmCounterTerm rate = {APM_COUNT_ACTOR_QUERIES, APM_RATE_SECONDS};
-	const ApmHeld *rule = NULL;
+	bool limited = tx->kind == APM_KIND_QUERY && apm_query_limited(&tx->u.query);
+	const ApmHeld *rule = apm_inforce_next_rule(&s->items, tx->kind, APM_FOREVER, 0);
 	ApmSubjects subjects;
-	ApmStatus status = apm_transaction_subjects(tx, &subjects);
+	ApmStatus status;
 
+	if (!limited && rule == NULL)
+		return APM_OK;
+	status = apm_transaction_subjects(tx, &subjects);
 	if (status != APM_OK)
 		return status;
-	if (tx->kind == APM_KIND_QUERY && apm_query_limited(&tx->u.query))
+	if (limited)
 		need_count(needs, &subjects, rate);
-	while ((rule = apm_inforce_next_rule(&s->items, tx->kind, APM_FOREVER,
-										 rule != NULL ? rule->number : 0)) != NULL)
+	for (; rule != NULL; rule = apm_inforce_next_rule(&s->items, tx->kind, APM_FOREVER, rule->number))
 	{
 		for (int i = 0; i < rule->nterms; i++)
 			need_count(needs, &subjects, rule->terms[i]);

@@ -18,9 +18,6 @@
 #define SIGNED_TAG 'A'
 #define ENCODING_VERSION 1
 
-#define PROOF_FIXED_LEN (2 + APM_SIGNATURE_LEN + 4 + 4)
-#define PROOF_MAX_LEN (PROOF_FIXED_LEN + 32 * APM_DIGEST_LEN)
-
 /* Statements of which one verification is remembered. */
 #define VERIFIED_ENTRIES 64
 
@@ -182,7 +179,7 @@ apm_signed_decode(ApmSlice in, ApmSigned *out)
 	apm_expect_u8(&r, ENCODING_VERSION);
 	apm_get_raw(&r, s.nonce, APM_NONCE_LEN);
 	s.transaction = apm_get_bytes(&r, APM_TRANSACTION_MAX);
-	s.proof = apm_get_bytes(&r, PROOF_MAX_LEN);
+	s.proof = apm_get_bytes(&r, APM_ORIGIN_PROOF_MAX);
 	if (!apm_reader_done(&r))
 		return APM_ERR_FORMAT;
 

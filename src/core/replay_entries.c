@@ -12,46 +12,30 @@ apm_sight_free(ApmSight *sight)
 	apm_core_free(sight->entries);
 	apm_core_free(sight->opened);
 	apm_core_free(sight->voids);
-	apm_buf_reset(&sight->bodies);
 }
 
-static size_t
-signed_len(const ApmStoredEntry *e)
-{
-	return 2 + APM_NONCE_LEN + 4 + e->transaction.len + 4 + e->proof.len;
-}
-
-/* Room for all entries, and for the bodies in one piece, so that what is opened stays where it is. */
+/* What is opened points into the stored block. */
 static ApmStatus
 make_room(const ApmStoredBlock *block, ApmSight *sight)
 {
-	size_t total = 1;
-
-	for (size_t i = 0; i < block->count; i++)
-		total += block->entries[i].kept ? signed_len(&block->entries[i]) : 0;
 	sight->count = block->count;
 	sight->entries = apm_core_alloc((block->count + 1) * sizeof(ApmEntry), false);
 	sight->opened = apm_core_alloc((block->count + 1) * sizeof(ApmOpened), false);
 	sight->voids = apm_core_alloc((block->count + 1) * sizeof(ApmForeseen *), false);
-	if (sight->entries == NULL || sight->opened == NULL || sight->voids == NULL ||
-		!apm_buf_reserve(&sight->bodies, total))
+	if (sight->entries == NULL || sight->opened == NULL || sight->voids == NULL)
 		return APM_ERR_MEMORY;
 	return APM_OK;
 }
 
 static ApmStatus
-open_body(const ApmStoredEntry *stored, ApmSight *sight, ApmOpened *opened)
+open_body(const ApmStoredEntry *stored, ApmOpened *opened)
 {
 	ApmSigned envelope = {.transaction = stored->transaction, .proof = stored->proof};
-	size_t start = sight->bodies.len;
 
 	if (stored->nonce.len != APM_NONCE_LEN)
 		return APM_ERR_FORMAT;
 	memcpy(envelope.nonce, stored->nonce.data, APM_NONCE_LEN);
-	apm_signed_encode(&envelope, &sight->bodies);
-	if (sight->bodies.failed)
-		return APM_ERR_MEMORY;
-	return apm_open_signed(APM_SLICE(sight->bodies.data + start, sight->bodies.len - start), opened);
+	return apm_open_envelope(&envelope, opened);
 }
 
 /* position, kind, body */
@@ -67,7 +51,7 @@ read_row(const ApmReplay *r, const ApmStoredBlock *block, size_t i, ApmSight *si
 	if (stored->kind > UINT8_MAX)
 		return apm_replay_found(fault, APM_FAULT_KIND, r->height, (int64_t) i);
 	if (stored->kept)
-		status = open_body(stored, sight, &sight->opened[i]);
+		status = open_body(stored, &sight->opened[i]);
 	if (status == APM_ERR_FORMAT)
 		return apm_replay_found(fault, APM_FAULT_BODY, r->height, (int64_t) i);
 	entry->tid = stored->tid;

@@ -70,9 +70,8 @@ typedef struct ApmSight
 	ApmDigest hash;
 	size_t count;
 	ApmEntry *entries;
-	ApmOpened *opened;	 /* of entries that have a body; points into bodies */
+	ApmOpened *opened;	 /* of entries that have a body; points into the stored block */
 	ApmForeseen **voids; /* of entries that are void; else NULL */
-	ApmBuf bodies;
 } ApmSight;
 
 extern void apm_sight_free(ApmSight *sight);

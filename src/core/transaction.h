@@ -305,6 +305,8 @@ extern ApmStatus apm_member_endorse(const ApmEcKey *replaced, const ApmDigest *c
 extern ApmStatus apm_member_verify(const ApmEcKey *replaced, const ApmDigest *chain,
 								   const ApmMembershipFields *fields);
 
+#define APM_ORIGIN_PROOF_MAX (2 + APM_SIGNATURE_LEN + 4 + 4 + 32 * APM_DIGEST_LEN) /* bytes */
+
 /*
  * A signed transaction (of kind primary: the paper's aPR): u8 tag 'A', u8 version 1,
  * 32-byte nonce, u32-length transaction, u32-length origin proof.
