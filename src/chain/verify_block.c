@@ -155,11 +155,9 @@ static void
 load_needs(ApmWalk *walk, ApmEntries *e)
 {
 	ApmNeeds *needs = palloc_array(ApmNeeds, Max(e->n, 1));
-	MemoryContext old = MemoryContextSwitchTo(walk->context);
 	int n = 0;
 
-	apm_check(apm_contract_forget(walk->state), "forget an earlier block");
-	MemoryContextSwitchTo(old);
+	apm_contract_forget(walk->state);
 	for (int i = 0; i < e->n; i++)
 	{
 		if (e->kept[i])

@@ -73,35 +73,27 @@ apm_contract_new(const ApmDigest *chain, ApmContractState **out)
 	return APM_OK;
 }
 
+/* What values of the maps point to. */
 static void
-free_words(ApmMap *map)
+free_lists(ApmContractState *s)
 {
-	size_t at = 0;
 	const ApmDigest *patient;
+	size_t at = 0;
 	void *value;
 
-	while (apm_map_next(map, &at, &patient, &value))
+	while (s->words.count > 0 && apm_map_next(&s->words, &at, &patient, &value))
 		apm_core_free(((ApmWords *) value)->v);
-	apm_map_free(map);
-}
-
-static void
-free_leaves(ApmMap *map)
-{
-	size_t at = 0;
-	const ApmDigest *patient;
-	void *value;
-
-	while (apm_map_next(map, &at, &patient, &value))
+	at = 0;
+	while (s->leaves.count > 0 && apm_map_next(&s->leaves, &at, &patient, &value))
 		apm_core_free(((ApmLeaves *) value)->v);
-	apm_map_free(map);
 }
 
 static void
 free_subjects(ApmContractState *s)
 {
-	free_leaves(&s->leaves);
-	free_words(&s->words);
+	free_lists(s);
+	apm_map_free(&s->leaves);
+	apm_map_free(&s->words);
 	apm_map_free(&s->patients);
 	apm_map_free(&s->records);
 	apm_map_free(&s->tids);
@@ -122,11 +114,19 @@ apm_contract_free(ApmContractState *s)
 	apm_core_free(s);
 }
 
-ApmStatus
+void
 apm_contract_forget(ApmContractState *s)
 {
-	free_subjects(s);
-	return init_subjects(s);
+	free_lists(s);
+	apm_map_clear(&s->leaves);
+	apm_map_clear(&s->words);
+	apm_map_clear(&s->patients);
+	apm_map_clear(&s->records);
+	apm_map_clear(&s->tids);
+	apm_map_clear(&s->queries);
+	apm_map_clear(&s->studies);
+	for (int counter = 1; counter <= APM_COUNTERS; counter++)
+		apm_tally_clear(&s->tallies[counter]);
 }
 
 /* The key of a map for a name of 16 bytes: a UUID, a study. */

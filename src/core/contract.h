@@ -132,11 +132,8 @@ typedef struct ApmContractState ApmContractState;
 
 extern ApmStatus apm_contract_new(const ApmDigest *chain, ApmContractState **out);
 extern void apm_contract_free(ApmContractState *s);
-/*
- * Keeps members and items alone: what was loaded or entered for transactions of the blocks so far goes.  After a
- * failure the state can only be freed.
- */
-extern ApmStatus apm_contract_forget(ApmContractState *s);
+/* Keeps members and items alone: what was loaded or entered for transactions of the blocks so far goes. */
+extern void apm_contract_forget(ApmContractState *s);
 /* Loading; all copy.  An entry loaded twice keeps the later. */
 extern ApmStatus apm_contract_load_member(ApmContractState *s, const ApmMemberState *m);
 /*

@@ -27,7 +27,8 @@ apm_open_envelope(const ApmSigned *envelope, ApmOpened *out)
 
 	if (envelope->transaction.len > APM_TRANSACTION_MAX || envelope->proof.len > APM_ORIGIN_PROOF_MAX)
 		return APM_ERR_FORMAT;
-	memset(out, 0, sizeof(*out));
+	memset(&out->tx, 0, sizeof(out->tx));
+	memset(&out->proof, 0, offsetof(ApmOriginProof, path.nodes));
 	out->envelope = *envelope;
 	status = apm_transaction_leaf(out->envelope.nonce, out->envelope.transaction, &out->leaf);
 	if (status != APM_OK)
@@ -151,7 +152,7 @@ apm_contract_needs(const ApmContractState *s, const ApmOpened *t, ApmNeeds *out)
 {
 	const ApmTransaction *tx = &t->tx;
 
-	memset(out, 0, sizeof(*out));
+	memset(out, 0, offsetof(ApmNeeds, counts));
 	out->tid = t->tid;
 	if (!t->wellformed)
 		return APM_OK;

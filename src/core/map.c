@@ -28,6 +28,20 @@ apm_map_free(ApmMap *map)
 	memset(map, 0, sizeof(*map));
 }
 
+void
+apm_map_clear(ApmMap *map)
+{
+	if (map->count < map->capacity / 8)
+	{
+		apm_core_free(map->keys);
+		map->keys = NULL;
+		map->capacity = 0;
+	}
+	else if (map->count > 0)
+		memset(map->used, 0, map->capacity * sizeof(bool));
+	map->count = 0;
+}
+
 static uint64_t
 hash_key(const ApmMap *map, const ApmDigest *key)
 {
@@ -111,6 +125,7 @@ apm_map_put(ApmMap *map, const ApmDigest *key, void **value)
 	{
 		map->used[at] = true;
 		map->keys[at] = *key;
+		memset(map->values + at * map->value_size, 0, map->value_size);
 		map->count++;
 	}
 	*value = map->values + at * map->value_size;

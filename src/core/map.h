@@ -8,7 +8,7 @@
  * multipliers are random in each process that makes a map, and nobody outside can aim at
  * one place of the table.
  *
- * Entries are never removed.  A value's address holds until the next apm_map_put().
+ * Single entries are never removed.  A value's address holds until the next apm_map_put().
  */
 #ifndef APM_CORE_MAP_H
 #define APM_CORE_MAP_H
@@ -28,6 +28,8 @@ typedef struct ApmMap
 
 extern ApmStatus apm_map_init(ApmMap *map, size_t value_size);
 extern void apm_map_free(ApmMap *map); /* not what values point to */
+/* Takes all entries out, and keeps the room if most of it was used. */
+extern void apm_map_clear(ApmMap *map);
 /* NULL when the key is not there */
 extern void *apm_map_find(const ApmMap *map, const ApmDigest *key);
 /* Finds the key or enters it with a value of zeros. */

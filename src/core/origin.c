@@ -56,28 +56,23 @@ apm_origin_proof_encode(const ApmOriginProof *proof, ApmBuf *out)
 	apm_put_raw(out, proof->path.nodes, proof->path.count * sizeof(ApmDigest));
 }
 
+/* Most of a proof is room for a longer path, which is not cleared: what stands behind path.count means nothing. */
 ApmStatus
 apm_origin_proof_decode(ApmSlice in, ApmOriginProof *out)
 {
-	ApmOriginProof proof;
 	ApmReader r;
 
-	memset(&proof, 0, sizeof(proof));
 	apm_reader_init(&r, in);
 	apm_expect_u8(&r, PROOF_TAG);
 	apm_expect_u8(&r, ENCODING_VERSION);
-	apm_get_raw(&r, proof.signature.bytes, APM_SIGNATURE_LEN);
-	proof.index = apm_get_u32(&r);
-	proof.size = apm_get_u32(&r);
-	if (r.failed || proof.index >= proof.size)
+	apm_get_raw(&r, out->signature.bytes, APM_SIGNATURE_LEN);
+	out->index = apm_get_u32(&r);
+	out->size = apm_get_u32(&r);
+	if (r.failed || out->index >= out->size)
 		return APM_ERR_FORMAT;
-	proof.path.count = path_length(proof.index, proof.size);
-	apm_get_raw(&r, proof.path.nodes, proof.path.count * sizeof(ApmDigest));
-	if (!apm_reader_done(&r))
-		return APM_ERR_FORMAT;
-
-	*out = proof;
-	return APM_OK;
+	out->path.count = path_length(out->index, out->size);
+	apm_get_raw(&r, out->path.nodes, out->path.count * sizeof(ApmDigest));
+	return apm_reader_done(&r) ? APM_OK : APM_ERR_FORMAT;
 }
 
 /*

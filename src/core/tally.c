@@ -32,16 +32,31 @@ apm_tally_init(ApmTally *tally)
 	return apm_map_init(&tally->subjects, sizeof(Points));
 }
 
-void
-apm_tally_free(ApmTally *tally)
+static void
+free_points(ApmTally *tally)
 {
 	size_t at = 0;
 	const ApmDigest *subject;
 	void *value;
 
+	if (tally->subjects.count == 0)
+		return;
 	while (apm_map_next(&tally->subjects, &at, &subject, &value))
 		apm_core_free(((Points *) value)->v);
+}
+
+void
+apm_tally_free(ApmTally *tally)
+{
+	free_points(tally);
 	apm_map_free(&tally->subjects);
+}
+
+void
+apm_tally_clear(ApmTally *tally)
+{
+	free_points(tally);
+	apm_map_clear(&tally->subjects);
 }
 
 /* How many points are not after that time. */

@@ -20,6 +20,7 @@ typedef struct ApmTally
 
 extern ApmStatus apm_tally_init(ApmTally *tally);
 extern void apm_tally_free(ApmTally *tally);
+extern void apm_tally_clear(ApmTally *tally); /* as if nothing had been entered */
 /*
  * The counter of the subject stood at total after the block with that time.  In any order; of one time the
  * greatest total stays.

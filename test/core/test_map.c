@@ -44,6 +44,41 @@ test_map(void)
 	apm_map_free(&map);
 }
 
+/* Cleared, nothing is found and values begin at zeros again; room that little of was used is given back. */
+static void
+test_clear(void)
+{
+	ApmMap map;
+	void *value;
+	size_t capacity;
+
+	CHECK_OK(apm_map_init(&map, sizeof(uint32_t)));
+	for (uint32_t round = 0; round < 2; round++)
+	{
+		for (uint8_t i = 0; i < 100; i++)
+		{
+			ApmDigest d = sample_digest(i);
+
+			CHECK(apm_map_find(&map, &d) == NULL);
+			CHECK_OK(apm_map_put(&map, &d, &value));
+			CHECK(*(uint32_t *) value == 0);
+			*(uint32_t *) value = 7;
+		}
+		capacity = map.capacity;
+		apm_map_clear(&map);
+		CHECK(map.count == 0 && map.capacity == capacity);
+	}
+	for (uint8_t i = 0; i < 2; i++)
+	{
+		ApmDigest d = sample_digest(i);
+
+		CHECK_OK(apm_map_put(&map, &d, &value));
+	}
+	apm_map_clear(&map);
+	CHECK(map.count == 0 && map.capacity == 0);
+	apm_map_free(&map);
+}
+
 static ApmStatus
 put_many(void)
 {
@@ -67,6 +102,7 @@ int
 main(void)
 {
 	test_map();
+	test_clear();
 	CHECK_EACH_ALLOCATION(put_many);
 	return check_summary();
 }
