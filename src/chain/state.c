@@ -173,6 +173,16 @@ load_patients(ApmContractState *state, MemoryContext context, const ApmSlice *ap
 	MemoryContextSwitchTo(old);
 }
 
+/* A state that goes from block to block has patients of earlier blocks, as their transactions left them. */
+static bool
+has_patient(const ApmContractState *state, ApmSlice apid)
+{
+	ApmPatientState patient;
+
+	apm_check(apm_contract_patient(state, apid, &patient), "look for a patient");
+	return patient.known;
+}
+
 static void
 load_leaves(ApmContractState *state, MemoryContext context, const ApmSlice *apids, int n, uint64 height)
 {
@@ -347,7 +357,7 @@ apm_state_load(ApmContractState *state, MemoryContext context, const ApmNeeds *n
 	for (int i = 0; i < n; i++)
 	{
 		tids[i] = needs[i].tid;
-		if (needs[i].apid.len > 0)
+		if (needs[i].apid.len > 0 && !has_patient(state, needs[i].apid))
 			apids[napids++] = needs[i].apid;
 		if (needs[i].has_rid)
 		{

@@ -120,7 +120,8 @@ apm_contract_forget(ApmContractState *s)
 	free_lists(s);
 	apm_map_clear(&s->leaves);
 	apm_map_clear(&s->words);
-	apm_map_clear(&s->patients);
+	if (s->patients.count > APM_PATIENTS_KEPT)
+		apm_map_clear(&s->patients);
 	apm_map_clear(&s->records);
 	apm_map_clear(&s->tids);
 	apm_map_clear(&s->queries);
@@ -189,7 +190,7 @@ ApmStatus
 apm_contract_load_patient(ApmContractState *s, ApmSlice apid, const ApmPatientState *p)
 {
 	ApmDigest key;
-	ApmStatus status = apm_sha256(apid.data, apid.len, &key);
+	ApmStatus status = apm_patient_digest(apid, &key);
 
 	return status == APM_OK ? put(&s->patients, &key, p, sizeof(*p)) : status;
 }
@@ -233,7 +234,7 @@ ApmStatus
 apm_contract_load_leaf(ApmContractState *s, ApmSlice apid, const ApmVoid *leaf)
 {
 	ApmDigest patient;
-	ApmStatus status = apm_sha256(apid.data, apid.len, &patient);
+	ApmStatus status = apm_patient_digest(apid, &patient);
 
 	return status == APM_OK ? apm_contract_enter_leaf(s, &patient, leaf) : status;
 }
@@ -276,7 +277,7 @@ apm_contract_load_consent(ApmContractState *s, ApmSlice apid, const uint8_t gran
 	ApmDigest key;
 	ApmWord *word;
 	void *value;
-	ApmStatus status = apm_sha256(apid.data, apid.len, &key);
+	ApmStatus status = apm_patient_digest(apid, &key);
 
 	if (status == APM_OK)
 		status = apm_map_put(&s->words, &key, &value);
@@ -490,7 +491,7 @@ ApmStatus
 apm_contract_patient(const ApmContractState *s, ApmSlice apid, ApmPatientState *out)
 {
 	ApmDigest key;
-	ApmStatus status = apm_sha256(apid.data, apid.len, &key);
+	ApmStatus status = apm_patient_digest(apid, &key);
 
 	if (status == APM_OK)
 		apm_contract_patient_of(s, &key, out);

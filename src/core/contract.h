@@ -132,7 +132,11 @@ typedef struct ApmContractState ApmContractState;
 
 extern ApmStatus apm_contract_new(const ApmDigest *chain, ApmContractState **out);
 extern void apm_contract_free(ApmContractState *s);
-/* Keeps members and items alone: what was loaded or entered for transactions of the blocks so far goes. */
+/*
+ * Keeps members, items and, up to so many, patients, as the transactions entered so far left them; what else was loaded
+ * or entered goes.
+ */
+#define APM_PATIENTS_KEPT 32768
 extern void apm_contract_forget(ApmContractState *s);
 /* Loading; all copy.  An entry loaded twice keeps the later. */
 extern ApmStatus apm_contract_load_member(ApmContractState *s, const ApmMemberState *m);

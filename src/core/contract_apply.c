@@ -7,9 +7,6 @@
 
 #include <string.h>
 
-#include "digest.h"
-#include "pseudonym.h"
-
 ApmStatus
 apm_open_signed(ApmSlice in, ApmOpened *out)
 {
@@ -40,49 +37,6 @@ apm_open_envelope(const ApmSigned *envelope, ApmOpened *out)
 	if (apm_origin_proof_decode(out->envelope.proof, &out->proof) != APM_OK)
 		out->wellformed = false;
 	return APM_OK;
-}
-
-/* A transaction is asked about several times in a row: its verdict, its effects.  So the last aPid is remembered. */
-static ApmStatus
-patient_digest(ApmSlice apid, ApmDigest *out)
-{
-	static uint8_t last[APM_APID_MAX];
-	static size_t last_len = 0;
-	static ApmDigest digest;
-	ApmStatus status;
-
-	if (apid.len == last_len && memcmp(apid.data, last, last_len) == 0)
-	{
-		*out = digest;
-		return APM_OK;
-	}
-	status = apm_sha256(apid.data, apid.len, out);
-	if (status == APM_OK && apid.len <= APM_APID_MAX)
-	{
-		memcpy(last, apid.data, apid.len);
-		last_len = apid.len;
-		digest = *out;
-	}
-	return status;
-}
-
-ApmStatus
-apm_transaction_subjects(const ApmTransaction *tx, ApmSubjects *out)
-{
-	ApmSlice apid = apm_transaction_apid(tx);
-
-	memset(out, 0, sizeof(*out));
-	memcpy(out->actor.bytes, tx->actor, APM_STAFF_LEN);
-	out->has_patient = apid.len > 0;
-	return out->has_patient ? patient_digest(apid, &out->patient) : APM_OK;
-}
-
-const ApmDigest *
-apm_subject_of(const ApmSubjects *subjects, uint8_t counter)
-{
-	if (!apm_counter_of_patient(counter))
-		return &subjects->actor;
-	return subjects->has_patient ? &subjects->patient : NULL;
 }
 
 /* Emergencies do not wait, and an export asks for every patient of its dataset. */
@@ -336,7 +290,7 @@ apm_contract_apply_void(ApmContractState *s, ApmSlice apid, const ApmDigest *hom
 	ApmTransaction tx = {.kind = (ApmKind) voided->kind};
 	ApmSubjects subjects = {.has_patient = true};
 	ApmPatientState p;
-	ApmStatus status = apm_sha256(apid.data, apid.len, &subjects.patient);
+	ApmStatus status = apm_patient_digest(apid, &subjects.patient);
 
 	if (status == APM_OK)
 		status = apm_contract_load_tid(s, &voided->tid);

@@ -99,6 +99,8 @@ typedef struct ApmSubjects
 	ApmDigest patient; /* SHA-256 of the aPid */
 } ApmSubjects;
 
+/* SHA-256 of an aPid */
+extern ApmStatus apm_patient_digest(ApmSlice apid, ApmDigest *out);
 extern ApmStatus apm_transaction_subjects(const ApmTransaction *tx, ApmSubjects *out);
 /* NULL: the counter is about a patient, and the transaction has none */
 extern const ApmDigest *apm_subject_of(const ApmSubjects *subjects, uint8_t counter);

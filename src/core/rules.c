@@ -160,7 +160,7 @@ judge_amends(const ApmCase *c)
 	apm_contract_record(c->state, &f->amends, &r);
 	if (!r.known || r.superseded)
 		return APM_BROKEN;
-	if (apm_sha256(f->apid.data, f->apid.len, &patient) != APM_OK)
+	if (apm_patient_digest(f->apid, &patient) != APM_OK)
 		return APM_CANNOT_TELL;
 	return apm_holds_if(same(&r.patient, &patient));
 }
