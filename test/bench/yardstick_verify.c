@@ -60,7 +60,8 @@ read_ledger(const char *path)
 		}
 		memset(&lines[nblocks], 0, sizeof(*lines));
 		need(apm_base64_decode(line, (size_t) len, &lines[nblocks]) == APM_OK, "not a line of a ledger");
-		need(apm_stored_decode(APM_SLICE(lines[nblocks].data, lines[nblocks].len), &blocks[nblocks]) == APM_OK,
+		need(apm_stored_decode(APM_SLICE(lines[nblocks].data, lines[nblocks].len), &blocks[nblocks]) ==
+				 APM_OK,
 			 "not a block");
 		nblocks++;
 	}
@@ -94,7 +95,8 @@ find_members(void)
 		open_entry(&blocks[0].entries[i], &encoded, &opened);
 		if (opened.tx.kind == APM_KIND_MEMBERSHIP)
 			need(apm_ec_from_spki(APM_SLICE(opened.tx.u.membership.spki, APM_SPKI_LEN),
-								  opened.tx.u.membership.member == APM_MEMBER_NODE ? &node : &origin) == APM_OK,
+								  opened.tx.u.membership.member == APM_MEMBER_NODE ? &node : &origin) ==
+					 APM_OK,
 				 "not a key");
 	}
 	need(node != NULL && origin != NULL, "no members");
@@ -114,8 +116,7 @@ check_entries(const ApmStoredBlock *block)
 		const ApmStoredEntry *e = &block->entries[i];
 		ApmOpened opened;
 
-		entries[i] = (ApmEntry){
-			.tid = e->tid, .kind = (uint8_t) e->kind, .rule = e->rule, .leaf = e->leaf};
+		entries[i] = (ApmEntry){.tid = e->tid, .kind = (uint8_t) e->kind, .rule = e->rule, .leaf = e->leaf};
 		if (!e->kept)
 			continue;
 		open_entry(e, &encoded, &opened);

@@ -60,7 +60,7 @@ load_policy(ApmContractState *s, uint16_t key, uint64_t value)
 	CHECK_OK(apm_contract_load_item(s, &item, 0));
 }
 
-/* What was loaded for transactions is forgotten, members and items are not, and loading goes on. */
+/* What was loaded for transactions is forgotten; members, items and a number of patients are not, and loading goes on. */
 static void
 test_forget(void)
 {
@@ -75,6 +75,7 @@ test_forget(void)
 	ApmConsentState c = {.granted = true};
 	uint8_t staff[APM_STAFF_LEN] = {7};
 	ApmContractState *s;
+	int failed = 0;
 	ApmDigest before;
 	ApmDigest after;
 
@@ -107,6 +108,17 @@ test_forget(void)
 		CHECK(memcmp(&before, &after, sizeof(before)) == 0);
 		p.known = r.known = q.known = true;
 	}
+	for (int i = 0; i <= APM_PATIENTS_KEPT; i++)
+	{
+		char apid[16];
+
+		snprintf(apid, sizeof(apid), "r.%d", i);
+		failed += apm_contract_load_patient(s, sample_text(apid), &p) != APM_OK;
+	}
+	CHECK(failed == 0);
+	apm_contract_forget(s);
+	CHECK_OK(apm_contract_patient(s, sample_text("r.1"), &p));
+	CHECK(!p.known);
 	apm_contract_free(s);
 	apm_ec_free(key);
 }

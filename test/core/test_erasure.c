@@ -315,6 +315,7 @@ test_void(void)
 	ApmDigest patient;
 	ApmDigest actor = {{1}};
 	ApmRecordState r;
+	ApmPatientState unknown = {0};
 	ApmPatientState p;
 	ApmTransaction tx;
 	ApmUuid rid = sample_uuid(1);
@@ -325,6 +326,7 @@ test_void(void)
 	memset(actor.bytes + 1, 0x5a, APM_STAFF_LEN - 1);
 	tx = record(&s, SAMPLE_APID, 1);
 	apm_contract_forget(s.w.state);
+	CHECK_OK(apm_contract_load_patient(s.w.state, sample_text(SAMPLE_APID), &unknown));
 	for (uint32_t i = 0; i < s.n; i++)
 	{
 		CHECK_OK(apm_contract_apply_void(s.w.state, sample_text(SAMPLE_APID), &s.w.origin_id, &s.leaves[i],
