@@ -46,6 +46,9 @@ typedef struct ApmNewBlock
  */
 extern void apm_ledger_append(const ApmNewBlock *block);
 
+/* A leaf row of SPI_tuptable: its tid, kind, rule and leaf, in the four columns from column on. */
+extern void apm_row_entry(uint64 row, int column, ApmEntry *out);
+
 /* Does the ledger keep this entry's transaction?  Valid ones, and queries whatever became of them. */
 extern bool apm_ledger_keeps_body(const ApmEntry *entry);
 

@@ -124,6 +124,15 @@ apm_ledger_patient(ApmSlice apid, uint64 height, ApmPatientState *out)
 	return true;
 }
 
+void
+apm_row_entry(uint64 row, int column, ApmEntry *out)
+{
+	apm_row_uuid(row, column, &out->tid);
+	out->kind = (uint8) apm_row_int2(row, column + 1);
+	out->rule = (uint16) apm_row_int2(row, column + 2);
+	apm_row_digest(row, column + 3, &out->leaf);
+}
+
 /* Columns from column on: rid, leaf, superseded_by. */
 static void
 read_place(uint64 row, int column, ApmPlace *out)

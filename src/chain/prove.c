@@ -20,6 +20,7 @@
 #include "apm_sql.h"
 #include "apm_user.h"
 #include "chain/head.h"
+#include "chain/ledger.h"
 #include "core/proof.h"
 
 PG_FUNCTION_INFO_V1(apm_prove);
@@ -125,10 +126,9 @@ read_path(const Standing *standing, const ApmDigest *block, ApmProof *proof)
 		tampered();
 	for (uint64 row = 0; row < n; row++)
 	{
-		ApmEntry entry = {.kind = (uint8) apm_row_int2(row, 3), .rule = (uint16) apm_row_int2(row, 4)};
+		ApmEntry entry;
 
-		apm_row_uuid(row, 2, &entry.tid);
-		apm_row_digest(row, 5, &entry.leaf);
+		apm_row_entry(row, 2, &entry);
 		if (apm_row_int4(row, 1) != (int32) row)
 			tampered();
 		apm_check(apm_entry_hash(&entry, &stands[row]), "hash a block");

@@ -33,7 +33,6 @@ read_body(uint64 row, ApmOpened *out)
 static bool
 read_row(ApmWalk *walk, ApmEntries *e, int i)
 {
-	ApmEntry *entry = &e->entries[i];
 	int16 kind;
 
 	if (apm_row_int4(i, 1) != i)
@@ -41,10 +40,7 @@ read_row(ApmWalk *walk, ApmEntries *e, int i)
 	kind = apm_row_int2(i, 3);
 	if (kind < 0 || kind > UINT8_MAX)
 		return apm_walk_fault(walk, APM_FAULT_KIND, walk->at, i);
-	apm_row_uuid(i, 2, &entry->tid);
-	entry->kind = (uint8) kind;
-	entry->rule = (uint16) apm_row_int2(i, 4);
-	apm_row_digest(i, 5, &entry->leaf);
+	apm_row_entry(i, 2, &e->entries[i]);
 	e->kept[i] = !apm_row_null(i, 6);
 	return !e->kept[i] || read_body(i, &e->opened[i]) || apm_walk_fault(walk, APM_FAULT_BODY, walk->at, i);
 }

@@ -101,12 +101,7 @@ block_stands(const ApmDigest *hash)
 	n = apm_run(&leaves, args);
 	entries = palloc0_array(ApmEntry, Max(n, 1));
 	for (uint64 row = 0; row < n; row++)
-	{
-		apm_row_uuid(row, 1, &entries[row].tid);
-		entries[row].kind = (uint8) apm_row_int2(row, 2);
-		entries[row].rule = (uint16) apm_row_int2(row, 3);
-		apm_row_digest(row, 4, &entries[row].leaf);
-	}
+		apm_row_entry(row, 1, &entries[row]);
 	return good && apm_block_check_entries(&decoded, entries, n) == APM_BLOCK_OK;
 }
 
