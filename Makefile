@@ -4,7 +4,7 @@
 #   make test     everything: packages, build, install, all test suites, lint
 #   make demo     the whole journey on two servers, told in plain sentences
 #   make lint     the conventions that a machine can check
-#   make bench    speed as ratios, side by side; BENCH=name runs one
+#   make bench    speed as ratios, side by side, into build/bench; BENCH=name runs one, BENCH_DOC=1 writes into doc
 #   make fuzz     the fuzz targets for FUZZ_SECONDS (120) each
 #   make soak     the long form of the test that records survive every death
 #
@@ -107,8 +107,11 @@ soak:
 	$(MAKE) install-for-test
 	TESTS='exactly_once agreement' scripts/test tap
 
+bench: export BENCH_JSON = $(if $(BENCH_DOC),doc,build/bench)/bench.json
+bench: export BENCH_PLOTS = $(if $(BENCH_DOC),doc/plots,build/bench)
+bench: export BRING_BACK = $(BENCH_JSON) $(BENCH_PLOTS)
 bench:
-	scripts/packages
+	scripts/packages gnuplot-nox
 	$(MAKE) -j$$(nproc) all yardsticks
 	$(MAKE) install-for-test
 	scripts/as-postgres scripts/bench
