@@ -77,14 +77,17 @@ def alternate(*sides):
 # --- servers
 
 def hospital(root, settings=None, database="hospital"):
-	"""A running server with a chain of its own and the embedded cloud store; fsync is on, as everywhere here."""
+	"""
+	A running server with a chain of its own and the embedded cloud store; fsync is on, as everywhere here.  The clerk registers
+	patients, the doctor submits and reads.
+	"""
 	keys = os.path.join(root, "keys")
 	os.mkdir(keys, 0o700)
 	server = Server("hospital", root, {**PRELOADED, "apm.key_directory": keys, **(settings or {})})
 	server.start()
 	server.run(f"CREATE DATABASE {database};", database="postgres")
 	server.run("CREATE EXTENSION apm CASCADE; SELECT apm_keygen(); SELECT apm_setup();"
-			   " CREATE ROLE doctor LOGIN IN ROLE apm_clinician, apm_registrar;", database=database)
+			   " CREATE ROLE clerk LOGIN IN ROLE apm_registrar; CREATE ROLE doctor LOGIN IN ROLE apm_clinician;", database=database)
 	return server
 
 
@@ -136,7 +139,7 @@ def processor_seconds(*servers):
 
 def register(server, patients, first=1):
 	"""Patients P<first> to P<patients>."""
-	server.run(f"SET ROLE doctor; SELECT count(apm_register_patient('P' || i, '{{\"Firstname\": \"A\", \"Lastname\": \"B\"}}'))"
+	server.run(f"SET ROLE clerk; SELECT count(apm_register_patient('P' || i, '{{\"Firstname\": \"A\", \"Lastname\": \"B\"}}'))"
 			   f" FROM generate_series({first}, {patients}) AS i;")
 	wait_until_quiet(server)
 

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import subprocess
+import textwrap
 
 from servers import BIN
 
@@ -74,7 +75,7 @@ def table(name, figures):
 	for line in figures["lines"]:
 		print(row(line))
 	for note in figures.get("notes", []):
-		print(f"     {note}")
+		print(textwrap.fill(note, 150, initial_indent=" " * 5, subsequent_indent=" " * 7, break_on_hyphens=False))
 	print(flush=True)
 
 
