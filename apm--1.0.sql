@@ -219,7 +219,7 @@ CREATE TABLE apm.queue (
 	queued_at timestamptz NOT NULL,
 	tries integer NOT NULL DEFAULT 0,
 	not_before timestamptz
-);
+) WITH (toast_tuple_target = 8160);
 -- not_before: null is ready; else it waits for its patient (tries = 0) or after a failure.
 CREATE INDEX queue_ready_idx ON apm.queue (id) WHERE not_before IS NULL;
 CREATE INDEX queue_later_idx ON apm.queue (not_before) WHERE not_before IS NOT NULL;
@@ -255,12 +255,12 @@ CREATE TABLE apm.pool (
 	pt bytea NOT NULL,
 	received_at timestamptz NOT NULL,
 	tries integer NOT NULL DEFAULT 0
-);
+) WITH (toast_tuple_target = 8160);
 ALTER TABLE apm.pool ALTER COLUMN pt SET STORAGE EXTERNAL;
 COMMENT ON TABLE apm.pool IS 'PTs and QTs, sealed for the chain, that are in no block yet';
 
 -- The contract's trigger opens pt, judges it, fills the other columns and drops pt.
-CREATE TABLE apm.verdict (
+CREATE UNLOGGED TABLE apm.verdict (
 	seq bigint CONSTRAINT verdict_pkey PRIMARY KEY,
 	pt bytea,
 	tid uuid,
@@ -279,6 +279,7 @@ CREATE TABLE apm.candidate (
 	entries bytea NOT NULL,
 	made_at timestamptz NOT NULL
 );
+ALTER TABLE apm.candidate ALTER COLUMN entries SET STORAGE EXTERNAL;
 COMMENT ON TABLE apm.candidate IS 'the mined block that waits for its signature';
 
 CREATE TABLE apm.block (
@@ -310,7 +311,7 @@ CREATE TABLE apm.body (
 	nonce bytea NOT NULL CONSTRAINT body_nonce CHECK (octet_length(nonce) = 32),
 	transaction bytea NOT NULL,
 	proof bytea NOT NULL
-);
+) WITH (toast_tuple_target = 8160);
 ALTER TABLE apm.body ALTER COLUMN transaction SET STORAGE EXTERNAL;
 COMMENT ON TABLE apm.body IS 'opened transactions with their nonces and origin signatures; prunable by an erasure only';
 
@@ -500,6 +501,7 @@ CREATE TABLE apm.final_queue (
 	queued_at timestamptz NOT NULL,
 	tries integer NOT NULL DEFAULT 0
 );
+ALTER TABLE apm.final_queue ALTER COLUMN sealed SET STORAGE EXTERNAL, ALTER COLUMN pooled_at SET STORAGE EXTERNAL;
 COMMENT ON TABLE apm.final_queue IS 'FTs of one block, sealed for the network server';
 
 CREATE TABLE apm.final_transaction (
@@ -511,7 +513,7 @@ CREATE TABLE apm.final_transaction (
 	pooled_at timestamptz,
 	validated_at timestamptz NOT NULL,
 	stored_at timestamptz
-) WITH (fillfactor = 70);
+) WITH (fillfactor = 45);
 CREATE INDEX final_transaction_refused_idx ON apm.final_transaction (validated_at) WHERE rule <> 0;
 COMMENT ON TABLE apm.final_transaction IS 'what the transaction validator (TV) found in the FTs; stored_at is when the cloud had the record, pooled_at is null if the server restarted meanwhile';
 
@@ -526,7 +528,7 @@ CREATE TABLE apm.outbox (
 	queued_at timestamptz NOT NULL,
 	tries integer NOT NULL DEFAULT 0,
 	not_before timestamptz
-);
+) WITH (toast_tuple_target = 8160);
 CREATE INDEX outbox_later_idx ON apm.outbox (not_before) WHERE not_before IS NOT NULL;
 ALTER TABLE apm.outbox ALTER COLUMN apr SET STORAGE EXTERNAL;
 COMMENT ON TABLE apm.outbox IS 'aPRs, sealed for the APM, on their way to the cloud; one that replaces takes the place of what the cloud has for its Rid';
@@ -565,8 +567,8 @@ CREATE TABLE apm.cloud_record (
 	apid text COLLATE "C" NOT NULL,
 	apr bytea NOT NULL,
 	tokens bytea[] NOT NULL DEFAULT '{}'
-);
-CREATE INDEX cloud_record_tokens_idx ON apm.cloud_record USING gin (tokens);
+) WITH (toast_tuple_target = 8160);
+CREATE INDEX cloud_record_tokens_idx ON apm.cloud_record USING gin (tokens) WHERE tokens <> '{}';
 CREATE INDEX cloud_record_apid_idx ON apm.cloud_record (apid);
 ALTER TABLE apm.cloud_record ALTER COLUMN apr SET STORAGE EXTERNAL;
 COMMENT ON TABLE apm.cloud_record IS 'embedded cloud store, for servers without a foreign one';

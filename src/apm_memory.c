@@ -90,7 +90,7 @@ context_alloc(size_t size, bool secret)
 	if (secret && (list = current_list()) == NULL)
 		return NULL;
 
-	head = palloc_extended(HEAD_SIZE + size, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM | MCXT_ALLOC_ZERO);
+	head = palloc_extended(HEAD_SIZE + size, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
 	if (head == NULL)
 		return NULL;
 	head->size = size;

@@ -58,39 +58,35 @@ apm_outgoing_add(ApmOutgoing *out, ApmTransaction *tx)
 	return out->n++;
 }
 
-/* The proofs of all, from one signature. */
-static void
-prove(const ApmOutgoing *out, ApmOriginProof *proofs)
+/* One signature over all, and the path of each; the caller frees the paths. */
+static ApmPath *
+sign_all(const ApmOutgoing *out, ApmSignature *signature)
 {
 	ApmDigest *leaves = palloc(sizeof(ApmDigest) * out->n);
 	ApmPath *paths = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(ApmPath) * out->n);
-	ApmSignature signature;
 	ApmDigest root;
 
 	for (int i = 0; i < out->n; i++)
 		leaves[i] = out->items[i].leaf;
 	apm_check(apm_merkle_all_paths(leaves, out->n, paths, &root), "sign transactions");
 	apm_check(
-		apm_origin_sign(apm_key_signer_of(APM_SIGN_ORIGIN, &out->origin), &root, (uint32) out->n, &signature),
+		apm_origin_sign(apm_key_signer_of(APM_SIGN_ORIGIN, &out->origin), &root, (uint32) out->n, signature),
 		"sign transactions");
-	for (int i = 0; i < out->n; i++)
-	{
-		proofs[i].signature = signature;
-		proofs[i].index = i;
-		proofs[i].size = out->n;
-		proofs[i].path = paths[i];
-	}
 	pfree(leaves);
-	pfree(paths);
+	return paths;
 }
 
+/* Appends the signed form of item i, of which sign_all() answered signature and path. */
 static void
-put_signed(const ApmOutgoingItem *item, const ApmOriginProof *proof, ApmBuf *out)
+put_signed(const ApmOutgoing *all, int i, const ApmSignature *signature, const ApmPath *path, ApmBuf *out)
 {
+	const ApmOutgoingItem *item = &all->items[i];
+	ApmOriginProof proof = {
+		.signature = *signature, .index = (uint32) i, .size = (uint32) all->n, .path = *path};
 	ApmBuf encoded = {0};
 	ApmSigned form;
 
-	apm_origin_proof_encode(proof, &encoded);
+	apm_origin_proof_encode(&proof, &encoded);
 	apm_check(apm_buf_status(&encoded), "sign transactions");
 	memcpy(form.nonce, item->nonce, APM_NONCE_LEN);
 	form.transaction = APM_SLICE(item->transaction.data, item->transaction.len);
@@ -103,18 +99,19 @@ put_signed(const ApmOutgoingItem *item, const ApmOriginProof *proof, ApmBuf *out
 void
 apm_outgoing_signed(const ApmOutgoing *out, ApmBuf *signed_forms)
 {
-	ApmOriginProof *proofs = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(ApmOriginProof) * out->n);
+	ApmSignature signature;
+	ApmPath *paths = sign_all(out, &signature);
 
-	prove(out, proofs);
 	for (int i = 0; i < out->n; i++)
-		put_signed(&out->items[i], &proofs[i], &signed_forms[i]);
-	pfree(proofs);
+		put_signed(out, i, &signature, &paths[i], &signed_forms[i]);
+	pfree(paths);
 }
 
 void
 apm_outgoing_send(ApmOutgoing *out)
 {
-	ApmOriginProof *proofs;
+	ApmSignature signature;
+	ApmPath *paths;
 	ApmUuid *tids;
 	ApmSlice *sealed;
 	ApmSealer *sealer;
@@ -122,8 +119,7 @@ apm_outgoing_send(ApmOutgoing *out)
 
 	if (out->n == 0)
 		return;
-	proofs = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(ApmOriginProof) * out->n);
-	prove(out, proofs);
+	paths = sign_all(out, &signature);
 
 	tids = palloc(sizeof(ApmUuid) * out->n);
 	sealed = palloc(sizeof(ApmSlice) * out->n);
@@ -136,7 +132,7 @@ apm_outgoing_send(ApmOutgoing *out)
 
 		if (!item->withdrawn)
 		{
-			put_signed(item, &proofs[i], &form);
+			put_signed(out, i, &signature, &paths[i], &form);
 			apm_check(apm_sealer_seal(sealer, APM_SLICE(form.data, form.len), apm_now_us(), &envelope),
 					  "seal a transaction");
 			tids[n] = item->tid;
@@ -145,7 +141,7 @@ apm_outgoing_send(ApmOutgoing *out)
 		apm_buf_reset(&form);
 		apm_buf_reset(&item->transaction);
 	}
-	pfree(proofs);
+	pfree(paths);
 	out->n = 0;
 
 	if (n > 0)

@@ -126,7 +126,7 @@ record(const ApmStoreRow *rows, int n)
 	apm_turn_begin("recording what is stored");
 	args[0] = apm_int8_array(ids, n);
 	apm_run(&stored, args);
-	apm_turn_commit();
+	apm_turn_commit_async();
 	pfree(ids);
 }
 

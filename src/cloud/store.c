@@ -83,7 +83,8 @@ static const struct
 	[STORE_ROWS] = {"SELECT c.rid, c.apr, c.apid, c.tokens FROM ONLY %s AS c WHERE c.rid = ANY ($1)",
 					1,
 					{UUIDARRAYOID}},
-	[STORE_MATCH] = {"SELECT c.rid FROM ONLY %s AS c WHERE c.tokens @> $1 LIMIT $2",
+	/* the second condition follows from the first, and lets an index leave out rows without tokens */
+	[STORE_MATCH] = {"SELECT c.rid FROM ONLY %s AS c WHERE c.tokens @> $1 AND c.tokens <> '{}' LIMIT $2",
 					 2,
 					 {BYTEAARRAYOID, INT8OID}},
 	[STORE_LIST] = {"SELECT c.rid, c.apid FROM ONLY %s AS c WHERE c.rid >= $1 AND c.rid <= $2"

@@ -371,7 +371,7 @@ take_batch(ApmIntake *intake)
 
 		intake->rows = memcpy(MemoryContextAlloc(turn, size), intake->rows, size);
 	}
-	apm_turn_commit();
+	apm_turn_commit_async();
 	return next;
 }
 

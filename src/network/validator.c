@@ -224,7 +224,7 @@ validate(ApmValidation *v)
 	}
 	if (v->ndone > 0)
 		apm_final_done(v->done, v->ndone);
-	apm_turn_commit();
+	apm_turn_commit_async();
 	return n;
 }
 

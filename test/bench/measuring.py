@@ -98,9 +98,10 @@ def cloud(root, server):
 	other.run("CREATE DATABASE cloud;", database="postgres")
 	other.run("""
 		CREATE ROLE hospital LOGIN;
-		CREATE TABLE health_record (rid uuid PRIMARY KEY, apid text COLLATE "C" NOT NULL, apr bytea NOT NULL, tokens bytea[] NOT NULL);
+		CREATE TABLE health_record (rid uuid PRIMARY KEY, apid text COLLATE "C" NOT NULL, apr bytea NOT NULL, tokens bytea[] NOT NULL)
+			WITH (toast_tuple_target = 8160);
 		CREATE INDEX ON health_record (apid);
-		CREATE INDEX ON health_record USING gin (tokens);
+		CREATE INDEX ON health_record USING gin (tokens) WHERE tokens <> '{}';
 		GRANT SELECT, INSERT, DELETE ON health_record TO hospital;""")
 	server.run(f"""
 		CREATE EXTENSION postgres_fdw;

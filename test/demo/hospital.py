@@ -89,8 +89,8 @@ def set_up(demo):
 	demo.cloud.start()
 	demo.cloud.run("CREATE DATABASE cloud;", database="postgres")
 	demo.cloud.run("CREATE TABLE health_record (rid uuid PRIMARY KEY, apid text NOT NULL, apr bytea NOT NULL,"
-				   " tokens bytea[] NOT NULL);"
-				   "CREATE INDEX ON health_record USING gin (tokens);"
+				   " tokens bytea[] NOT NULL) WITH (toast_tuple_target = 8160);"
+				   "CREATE INDEX ON health_record USING gin (tokens) WHERE tokens <> '{}';"
 				   "CREATE INDEX ON health_record (apid);"
 				   "CREATE ROLE hospital LOGIN; GRANT SELECT, INSERT, DELETE ON health_record TO hospital;")
 	demo.hospital.start()
