@@ -6,5 +6,5 @@ yardsticks := $(patsubst test/bench/yardstick_%.c,test/bench/yardstick-%,$(wildc
 yardsticks: $(yardsticks)
 .PHONY: yardsticks
 
-test/bench/yardstick-%: test/bench/yardstick_%.c $(patsubst %.c,%.o,$(core_sources))
-	$(CC) $(core_warnings) -Isrc -D_GNU_SOURCE -O2 -o $@ $^ -lcrypto -lcrypt
+test/bench/yardstick-%: test/bench/yardstick_%.c test/bench/timing.h $(patsubst %.c,%.o,$(core_sources))
+	$(CC) $(core_warnings) -Isrc -D_GNU_SOURCE -O2 -o $@ $(filter-out %.h,$^) -lcrypto -lcrypt

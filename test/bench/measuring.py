@@ -74,6 +74,12 @@ def alternate(*sides):
 	return [list(answers) for answers in zip(*rounds)]
 
 
+def yardstick(name, *arguments):
+	"""What a yardstick in C, yardstick_<name>.c, writes."""
+	return subprocess.run([os.path.join(HERE, "yardstick-" + name), *map(str, arguments)],
+						  check=True, capture_output=True, text=True).stdout
+
+
 # --- servers
 
 def hospital(root, settings=None, database="hospital"):

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 
-from measuring import BIN, HERE, RECORDS, alternate, hospital, line, register, scaled, submit
+from measuring import BIN, RECORDS, alternate, hospital, line, register, scaled, submit, yardstick
 
 PATIENTS = scaled(1000)
 
@@ -71,13 +71,8 @@ def run(root):
 		server.run("VACUUM ANALYZE;")
 		ledger = os.path.join(root, "ledger")
 		server.save("SELECT apm_export_ledger();", "postgres", ledger)
-
-		def yardstick():
-			written = subprocess.run([os.path.join(HERE, "yardstick-verify"), ledger, "1"],
-									 check=True, capture_output=True, text=True).stdout
-			return float(written.split()[0])
-
-		ours, theirs = alternate(lambda: timed_verification(server), yardstick)
+		ours, theirs = alternate(lambda: timed_verification(server),
+								 lambda: float(yardstick("verify", ledger, 1).split()[0]))
 		tip = int(server.value("SELECT max(height) FROM apm.block"))
 		part = timed_verification(server, tip // 10)
 		size = os.path.getsize(ledger)

@@ -68,15 +68,20 @@ def decrypted(item, aes, private):
 	return AES.new(aes, AES.MODE_CFB, base64.b64decode(item["iv"])).decrypt(hidden).decode()
 
 
-def anonymize(directory, salt):
-	aes, private = read_keys(directory)
-	record = json.load(sys.stdin)
+def anonymized(record, salt, aes, public):
+	"""Method 1."""
 	out = {"Rid": str(uuid.uuid4()), "aPid": hashed(record["pid"], salt)}
 	for name, value in record["identifying"].items():
 		out[name] = hashed(value, salt)
 	for name, value in record["attributes"].items():
-		out[name] = encrypted(value, aes, rsa.PublicKey(private.n, private.e))
-	json.dump(out, sys.stdout, ensure_ascii=False)
+		out[name] = encrypted(value, aes, public)
+	return out
+
+
+def anonymize(directory, salt):
+	aes, private = read_keys(directory)
+	record = anonymized(json.load(sys.stdin), salt, aes, rsa.PublicKey(private.n, private.e))
+	json.dump(record, sys.stdout, ensure_ascii=False)
 
 
 def deanonymize(directory, profiles_file):
@@ -117,4 +122,5 @@ def main():
 		sys.exit(__doc__)
 
 
-main()
+if __name__ == "__main__":
+	main()
