@@ -2,9 +2,8 @@
  * pow.h
  *	  The proof-of-work search over a header's nonce.
  *
- * Keeps the midstate of the header's first three 64-byte SHA-256 blocks and uses OpenSSL's
- * accelerated compression (SHA256_Transform), two compressions a try.  Bounded, so that
- * a worker looks at its latch between slices.
+ * Keeps the midstate of the header's first three 64-byte SHA-256 blocks, so that a try costs two
+ * compressions.  Bounded, so that a worker looks at its latch between slices.
  */
 #ifndef APM_CORE_POW_H
 #define APM_CORE_POW_H

@@ -1,11 +1,13 @@
 /*
  * test_pow.c
- *	  The fast search finds the nonce that a slow one finds.
+ *	  The fast search finds the nonce that a slow one finds, and so does each way of scanning.
  *
  * The slow one hashes whole headers with OpenSSL's EVP_Digest and counts zero bits by
- * itself; it shares no line with pow.c or block.c.
+ * itself; it shares no line with pow.c or block.c.  What the scans find is compared with each other, on tasks
+ * made by chance.
  */
 #include "core/pow.h"
+#include "core/powscan.h"
 
 #include <openssl/evp.h>
 
@@ -118,9 +120,69 @@ test_ends(void)
 	CHECK_STATUS(apm_pow_search(header, UINT32_MAX, 0, 10, &nonce, &hash), APM_ERR_RANGE);
 }
 
+/* A task that is no header's: any midstate and any block. */
+static void
+make_task(uint32_t bits, ApmPowTask *task)
+{
+	for (int i = 0; i < 8; i++)
+		task->midstate[i] = (uint32_t) mrand48();
+	for (int i = 0; i < APM_POW_BLOCK_LEN; i++)
+		task->tail[i] = (uint8_t) mrand48();
+	task->bits = bits;
+}
+
+/* Starts close to where the last 16 bits, the last 32, or all of a nonce begin again, or anywhere. */
+static uint64_t
+make_start(int i)
+{
+	static const uint64_t turns[] = {0, UINT64_C(1) << 16, UINT64_C(1) << 32, UINT64_C(1) << 48};
+	uint64_t near = (uint64_t) (lrand48() % 40) - 20;
+
+	if (i % 5 == 4)
+		return (uint64_t) mrand48() << 32 ^ (uint64_t) mrand48();
+	return turns[i % 5] + near;
+}
+
+/* All scans find the same, and nothing where nothing is: odd and even numbers of tries, from odd and even starts. */
+static void
+test_scans_agree(void)
+{
+	ApmPowScan lanes = apm_pow_scan_lanes();
+
+	if (lanes == NULL)
+	{
+		printf("this processor has no instructions for SHA-256\n");
+		return;
+	}
+	srand48(20);
+	for (int i = 0; i < 3000; i++)
+	{
+		ApmPowTask task;
+		uint64_t start = make_start(i);
+		uint64_t tries = (uint64_t) (lrand48() % 60);
+		uint64_t plain;
+
+		make_task((uint32_t) (i % 8) + 1, &task);
+		plain = apm_pow_scan_plain(&task, start, tries);
+		CHECK(lanes(&task, start, tries) == plain);
+		/* up to the one that was found, and no further */
+		CHECK(lanes(&task, start, plain) == plain);
+		if (plain < tries)
+			CHECK(lanes(&task, start, plain + 1) == plain);
+	}
+	for (uint32_t bits = 14; bits <= 17; bits++)
+	{
+		ApmPowTask task;
+
+		make_task(bits, &task);
+		CHECK(lanes(&task, 65000, 300000) == apm_pow_scan_plain(&task, 65000, 300000));
+	}
+}
+
 int
 main(void)
 {
+	test_scans_agree();
 	test_finds_the_first();
 	test_sixteen_bits();
 	test_slices();
