@@ -2,133 +2,80 @@
  * digest.c
  *	  SHA-256, and HMAC and HKDF built on it.
  *
- * OpenSSL 3.0 looks an algorithm up by name on each one-shot call, which costs more than
- * hashing a short message.  So the algorithm is fetched once, and one context of the
- * process is started anew for each digest.  Both are plain memory: a forked child has
- * its own copies.  HMAC is two runs of the same context, and the context is started once
- * more at the end, because its state would otherwise keep the last secret result.
+ * Most of what is hashed here is short: two hashes in a tree, a transaction, a key.  For those OpenSSL's EVP interface costs
+ * as much again as the hashing itself, even with an algorithm that is fetched once and a context that is used again.
+ * So the functions under it are called, on a context on the stack, which reach the same accelerated code.  HMAC is
+ * two runs; a context that a key went through is wiped.
  */
+
+/* OpenSSL 3.0 marks them as deprecated; what it offers in their place is EVP. */
+#define OPENSSL_SUPPRESS_DEPRECATED
+
 #include "digest.h"
 
 #include <string.h>
 
-#include <openssl/err.h>
-#include <openssl/evp.h>
+#include <openssl/sha.h>
 
-#define BLOCK_LEN 64
+#define BLOCK_LEN SHA256_CBLOCK
 
-static EVP_MD *sha256 = NULL;
-static EVP_MD_CTX *context = NULL;
-
-static ApmStatus
-begin(void)
+static bool
+update_parts(SHA256_CTX *context, const ApmSlice *parts, size_t n)
 {
-	if (context == NULL)
+	for (size_t i = 0; i < n; i++)
 	{
-		if (sha256 == NULL)
-			sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-		if (sha256 != NULL)
-			context = EVP_MD_CTX_new();
+		if (SHA256_Update(context, parts[i].data, parts[i].len) != 1)
+			return false;
 	}
-	if (context == NULL || EVP_DigestInit_ex2(context, sha256, NULL) != 1)
-	{
-		ERR_clear_error();
-		return APM_ERR_CRYPTO;
-	}
-	return APM_OK;
+	return true;
 }
 
+/* H(prefix || parts...); the prefix may have no bytes. */
 static ApmStatus
-update(const void *data, size_t len)
+hash(ApmSlice prefix, const ApmSlice *parts, size_t n, ApmDigest *out)
 {
-	if (len > 0 && EVP_DigestUpdate(context, data, len) != 1)
-	{
-		ERR_clear_error();
+	SHA256_CTX context;
+
+	if (SHA256_Init(&context) != 1 || SHA256_Update(&context, prefix.data, prefix.len) != 1 ||
+		!update_parts(&context, parts, n) || SHA256_Final(out->bytes, &context) != 1)
 		return APM_ERR_CRYPTO;
-	}
-	return APM_OK;
-}
-
-static ApmStatus
-update_parts(const ApmSlice *parts, size_t n)
-{
-	ApmStatus status = APM_OK;
-
-	for (size_t i = 0; i < n && status == APM_OK; i++)
-		status = update(parts[i].data, parts[i].len);
-	return status;
-}
-
-static ApmStatus
-finish(ApmDigest *out)
-{
-	unsigned int len = 0;
-
-	if (EVP_DigestFinal_ex(context, out->bytes, &len) != 1 || len != APM_DIGEST_LEN)
-	{
-		ERR_clear_error();
-		return APM_ERR_CRYPTO;
-	}
 	return APM_OK;
 }
 
 ApmStatus
 apm_sha256(const void *data, size_t len, ApmDigest *out)
 {
-	ApmStatus status = begin();
-
-	if (status == APM_OK)
-		status = update(data, len);
-	if (status == APM_OK)
-		status = finish(out);
-	return status;
+	return hash(APM_SLICE(data, len), NULL, 0, out);
 }
 
 /* The digest of the parts one after the other. */
 ApmStatus
 apm_sha256_parts(const ApmSlice *parts, size_t n, ApmDigest *out)
 {
-	ApmStatus status = begin();
-
-	if (status == APM_OK)
-		status = update_parts(parts, n);
-	if (status == APM_OK)
-		status = finish(out);
-	return status;
+	return hash(APM_SLICE(NULL, 0), parts, n, out);
 }
 
 ApmStatus
 apm_sha256_prefixed(uint8_t prefix, const ApmSlice *parts, size_t n, ApmDigest *out)
 {
-	ApmStatus status = begin();
-
-	if (status == APM_OK)
-		status = update(&prefix, 1);
-	if (status == APM_OK)
-		status = update_parts(parts, n);
-	if (status == APM_OK)
-		status = finish(out);
-	return status;
+	return hash(APM_SLICE(&prefix, 1), parts, n, out);
 }
 
 /* One of HMAC's two runs: H(block with every byte xored with pad || parts). */
 static ApmStatus
 padded_run(const uint8_t block[BLOCK_LEN], uint8_t pad, const ApmSlice *parts, size_t n, ApmDigest *out)
 {
+	SHA256_CTX context;
 	uint8_t padded[BLOCK_LEN];
-	ApmStatus status;
+	bool good;
 
 	for (size_t i = 0; i < BLOCK_LEN; i++)
 		padded[i] = block[i] ^ pad;
-	status = begin();
-	if (status == APM_OK)
-		status = update(padded, sizeof(padded));
-	if (status == APM_OK)
-		status = update_parts(parts, n);
-	if (status == APM_OK)
-		status = finish(out);
+	good = SHA256_Init(&context) == 1 && SHA256_Update(&context, padded, BLOCK_LEN) == 1 &&
+		   update_parts(&context, parts, n) && SHA256_Final(out->bytes, &context) == 1;
 	apm_wipe(padded, sizeof(padded));
-	return status;
+	apm_wipe(&context, sizeof(context));
+	return good ? APM_OK : APM_ERR_CRYPTO;
 }
 
 /* HMAC over the parts one after the other.  A key may have any length. */
@@ -158,12 +105,6 @@ apm_hmac_sha256(const void *key, size_t keylen, const ApmSlice *parts, size_t n,
 	}
 	apm_wipe(block, sizeof(block));
 	apm_wipe(&inner, sizeof(inner));
-	if (status == APM_OK)
-	{
-		status = begin();
-		if (status != APM_OK)
-			apm_wipe(out, sizeof(*out));
-	}
 	return status;
 }
 

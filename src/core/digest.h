@@ -1,7 +1,7 @@
 /*
  * digest.h
  *	  SHA-256 (FIPS 180-4), HMAC-SHA-256 (RFC 2104, vectors RFC 4231) and
- *	  HKDF-SHA-256 (RFC 5869) with contexts fetched once and reused.
+ *	  HKDF-SHA-256 (RFC 5869).
  */
 #ifndef APM_CORE_DIGEST_H
 #define APM_CORE_DIGEST_H

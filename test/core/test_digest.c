@@ -1,9 +1,13 @@
 /*
  * test_digest.c
- *	  SHA-256 against FIPS 180-4's examples, HMAC against RFC 4231, HKDF against RFC 5869.
+ *	  SHA-256 against FIPS 180-4's examples and OpenSSL's EVP interface, HMAC against RFC 4231, HKDF against RFC 5869.
  */
+#include <openssl/evp.h>
+
 #include "check.h"
 #include "core/digest.h"
+
+#define LONGEST 300
 
 static void
 test_sha256(void)
@@ -22,6 +26,39 @@ test_sha256(void)
 	CHECK_HEX(d.bytes, 32, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 	CHECK_OK(apm_sha256_prefixed('a', parts + 1, 3, &d));
 	CHECK_HEX(d.bytes, 32, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+/* Every length around the ends of the first blocks, in one piece and in two that meet anywhere. */
+static void
+test_lengths(void)
+{
+	uint8_t message[LONGEST];
+
+	for (size_t i = 0; i < LONGEST; i++)
+		message[i] = (uint8_t) (i * 7 + 1);
+	for (size_t len = 0; len <= LONGEST; len++)
+	{
+		ApmDigest want;
+		ApmDigest got;
+
+		if (EVP_Digest(message, len, want.bytes, NULL, EVP_sha256(), NULL) != 1)
+			exit(2);
+		CHECK_OK(apm_sha256(message, len, &got));
+		CHECK(memcmp(&got, &want, sizeof(got)) == 0);
+		for (size_t split = 0; split <= len; split++)
+		{
+			ApmSlice parts[2] = {{message, split}, {message + split, len - split}};
+
+			CHECK_OK(apm_sha256_parts(parts, 2, &got));
+			CHECK(memcmp(&got, &want, sizeof(got)) == 0);
+			if (split > 0)
+			{
+				parts[0] = (ApmSlice){message + 1, split - 1};
+				CHECK_OK(apm_sha256_prefixed(message[0], parts, 2, &got));
+				CHECK(memcmp(&got, &want, sizeof(got)) == 0);
+			}
+		}
+	}
 }
 
 static void
@@ -119,6 +156,7 @@ int
 main(void)
 {
 	test_sha256();
+	test_lengths();
 	test_hmac();
 	test_hkdf();
 	return check_summary();
