@@ -9,6 +9,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "anonymize/anonymizer.h"
 #include "anonymize/submission.h"
 #include "anonymize/paper.h"
 #include "anonymize/publicfield.h"
@@ -22,7 +23,7 @@ PG_FUNCTION_INFO_V1(apm_jwe);
 
 /* The registered patient that a record is for; raises if it is not his. */
 static ApmPatient *
-patient_of(ApmSlice pid_text, Jsonb *record, const ApmDeclared *declared)
+patient_of(ApmAnonymizer *anonymizer, ApmSlice pid_text, Jsonb *record)
 {
 	ApmPatient *patient;
 	ApmFields fields;
@@ -30,12 +31,12 @@ patient_of(ApmSlice pid_text, Jsonb *record, const ApmDeclared *declared)
 	ApmPid pid;
 
 	apm_pid_read(pid_text, &pid);
-	apm_patients_load(&pid.index, 1, &patient);
+	patient = apm_anonymizer_patient(anonymizer, &pid.index);
 	if (patient == NULL)
 		ereport(ERROR, (errcode(ERRCODE_APM_UNKNOWN_PATIENT), errmsg("no such patient is registered"),
 						errhint("Patients are registered with apm_register_patient().")));
 	if (apm_fields_of(record, &fields))
-		apm_declared_pick(declared, &fields, APM_CLASS_IDENTIFYING, true, &identifying);
+		apm_declared_pick(&anonymizer->declared, &fields, APM_CLASS_IDENTIFYING, true, &identifying);
 	if (apm_patient_differs(patient, &identifying))
 		ereport(ERROR, (errcode(ERRCODE_APM_IDENTITY),
 						errmsg("the record's identifying attributes are not the patient's")));
@@ -44,18 +45,16 @@ patient_of(ApmSlice pid_text, Jsonb *record, const ApmDeclared *declared)
 
 /* apm's own form: signed, and sealed for the APM. */
 static void
-anonymize(const ApmActing *who, const ApmPatient *patient, Jsonb *value, const ApmDeclared *declared,
-		  ApmBuf *out)
+anonymize(ApmAnonymizer *anonymizer, const ApmPatient *patient, Jsonb *value, ApmBuf *out)
 {
 	ApmRecord record = {.value = value};
 	ApmTransaction tx = {0};
 	ApmBuf form = {0};
-	ApmOutgoing outgoing;
 
-	apm_outgoing_start(&outgoing, who);
+	anonymizer->out.n = 0;
 	apm_check(apm_uuid7_random(apm_now_us() / 1000, &record.rid), "draw a record id");
-	(void) apm_record_add(&outgoing, patient, &record, declared, &tx);
-	apm_outgoing_signed(&outgoing, &form);
+	(void) apm_record_add(&anonymizer->out, patient, &record, &anonymizer->declared, &tx);
+	apm_outgoing_signed(&anonymizer->out, &form);
 	apm_check(apm_sealer_seal(apm_key_sealer(true, false, false), APM_SLICE(form.data, form.len),
 							  apm_now_us(), out),
 			  "seal a record");
@@ -85,12 +84,10 @@ wants_paper(const char *profile, bool has_salt)
 Datum
 apm_anonymize(PG_FUNCTION_ARGS)
 {
-	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext caller;
+	ApmAnonymizer *anonymizer;
 	ApmBuf apr = {0};
-	ApmDeclared declared;
-	ApmSection section;
 	ApmPatient *patient;
-	ApmActing who;
 	Jsonb *record;
 	bool paper;
 	Datum result;
@@ -99,23 +96,21 @@ apm_anonymize(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 						errmsg("pid, record and profile must not be null")));
-	apm_acting(&who);
-	apm_acting_require(&who, APM_ROLE_CLINICIAN | APM_ROLE_ADMIN, "anonymize records");
+	anonymizer = apm_anonymizer(fcinfo->flinfo, APM_ROLE_CLINICIAN | APM_ROLE_ADMIN);
+	caller = MemoryContextSwitchTo(anonymizer->call);
 	paper = wants_paper(text_to_cstring(PG_GETARG_TEXT_PP(2)), !PG_ARGISNULL(3));
 	record = PG_GETARG_JSONB_P(1);
 	apm_record_check(record);
 
-	apm_section_begin(&section);
-	apm_declared_load(&declared);
-	patient = patient_of(APM_SLICE_OF(PG_GETARG_TEXT_PP(0)), record, &declared);
+	patient = patient_of(anonymizer, APM_SLICE_OF(PG_GETARG_TEXT_PP(0)), record);
 	if (paper)
-		apm_paper_anonymize(patient, record, &declared,
+		apm_paper_anonymize(patient, record, &anonymizer->declared,
 							PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3)), &apr);
 	else
-		anonymize(&who, patient, record, &declared, &apr);
+		anonymize(anonymizer, patient, record, &apr);
 	MemoryContextSwitchTo(caller);
 	result = apm_bytea_datum(APM_SLICE(apr.data, apr.len));
-	apm_section_end(&section);
+	MemoryContextReset(anonymizer->call);
 	PG_RETURN_DATUM(result);
 }
 
