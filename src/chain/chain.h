@@ -84,8 +84,8 @@ extern int apm_ledger_erased(ApmSlice after, int limit, ApmSlice **apids, ApmUui
 /* Which of n Tids are of transactions that an erasure voided? */
 extern void apm_ledger_are_void(const ApmUuid *tids, int n, bool *voided);
 
-/* What the chain says of a patient as of block height; false when unknown. */
-extern bool apm_ledger_patient(ApmSlice apid, uint64 height, ApmPatientState *out);
+/* What the chain says of n patients as of block height. */
+extern void apm_ledger_patients(const ApmSlice *apids, int n, uint64 height, ApmPatientState *out);
 
 /* Where a record is, for whoever is to find it and check it. */
 typedef struct ApmPlace
@@ -103,11 +103,17 @@ typedef struct ApmMatch
 	ApmSlice apid;
 } ApmMatch;
 
-/*
- * A patient's current records as of block height, with all those that others supersede as well, in the order of the
- * chain; palloc'd.
- */
-extern int apm_ledger_records(ApmSlice apid, uint64 height, bool all, ApmPlace **out);
+/* A patient's records. */
+typedef struct ApmRecordList
+{
+	ApmSlice apid;
+	bool all; /* also those that others supersede */
+	int n;
+	ApmPlace *places; /* if n is not 0 */
+} ApmRecordList;
+
+/* Fills n lists with the current records as of block height, each in the order of the chain; palloc'd. */
+extern void apm_ledger_records(ApmRecordList *lists, int n, uint64 height);
 
 /*
  * The current records as of block height that have all these tokens (count > 0), in the order of the chain;

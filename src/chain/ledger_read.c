@@ -114,14 +114,29 @@ apm_record_rows(const ApmUuid *rids, int n, uint64 before, ApmRecordRow *out)
 		read_record(row, &out[apm_row_int4(row, 1) - 1]);
 }
 
-bool
-apm_ledger_patient(ApmSlice apid, uint64 height, ApmPatientState *out)
+static bool
+same_apid(ApmSlice a, ApmSlice b)
 {
-	memset(out, 0, sizeof(*out));
-	if (apm_patient_rows(&apid, 1, height + 1) == 0)
-		return false;
-	(void) apm_patient_row(0, out);
-	return true;
+	return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
+}
+
+void
+apm_ledger_patients(const ApmSlice *apids, int n, uint64 height, ApmPatientState *out)
+{
+	uint64 rows = apm_patient_rows(apids, n, height + 1);
+
+	memset(out, 0, sizeof(ApmPatientState) * n);
+	for (uint64 row = 0; row < rows; row++)
+	{
+		ApmPatientState state;
+		ApmSlice apid = apm_patient_row(row, &state);
+
+		for (int i = 0; i < n; i++)
+		{
+			if (same_apid(apids[i], apid))
+				out[i] = state;
+		}
+	}
 }
 
 void
@@ -145,25 +160,45 @@ read_place(uint64 row, int column, ApmPlace *out)
 		apm_row_uuid(row, column + 2, &out->superseded_by);
 }
 
-int
-apm_ledger_records(ApmSlice apid, uint64 height, bool all, ApmPlace **out)
+void
+apm_ledger_records(ApmRecordList *lists, int n, uint64 height)
 {
 	static ApmStatement get = {
-		.sql = "SELECT r.rid, r.leaf, s.rid FROM ONLY apm.ledger_record AS r"
-			   " LEFT JOIN ONLY apm.ledger_record AS s ON s.rid = r.superseded_by AND s.height <= $2"
-			   " WHERE r.apid = $1 AND r.height <= $2 AND ($3 OR s.rid IS NULL)"
-			   " ORDER BY r.height, r.position",
+		.sql = "SELECT w.place::pg_catalog.int4, l.rid, l.leaf, l.superseded_by"
+			   " FROM unnest($1, $2) WITH ORDINALITY AS w (apid, every, place)"
+			   " CROSS JOIN LATERAL (SELECT r.rid, r.leaf, s.rid AS superseded_by, r.height, r.position"
+			   " FROM ONLY apm.ledger_record AS r"
+			   " LEFT JOIN ONLY apm.ledger_record AS s ON s.rid = r.superseded_by AND s.height <= $3"
+			   " WHERE r.apid = w.apid AND r.height <= $3 AND (w.every <> 0 OR s.rid IS NULL)) AS l"
+			   " ORDER BY w.place, l.height, l.position",
 		.nargs = 3,
-		.types = {TEXTOID, INT8OID, BOOLOID},
+		.types = {TEXTARRAYOID, INT2ARRAYOID, INT8OID},
 	};
-	Datum args[] = {apm_text_datum(apid), Int64GetDatum((int64) height), BoolGetDatum(all)};
-	uint64 rows = apm_run(&get, args);
-	ApmPlace *places = palloc_array(ApmPlace, rows);
+	ApmSlice *apids = palloc_array(ApmSlice, n);
+	int16 *every = palloc_array(int16, n);
+	ApmPlace *places;
+	Datum args[3];
+	uint64 rows;
 
+	for (int i = 0; i < n; i++)
+	{
+		apids[i] = lists[i].apid;
+		every[i] = lists[i].all;
+		lists[i].n = 0;
+	}
+	args[0] = apm_text_array(apids, n);
+	args[1] = apm_int2_array(every, n);
+	args[2] = Int64GetDatum((int64) height);
+	rows = apm_run(&get, args);
+	places = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(ApmPlace) * Max(rows, 1));
 	for (uint64 row = 0; row < rows; row++)
-		read_place(row, 1, &places[row]);
-	*out = places;
-	return (int) rows;
+	{
+		ApmRecordList *list = &lists[apm_row_int4(row, 1) - 1];
+
+		if (list->n++ == 0)
+			list->places = &places[row];
+		read_place(row, 2, &places[row]);
+	}
 }
 
 static Datum

@@ -16,6 +16,9 @@
 #include "network/gatekeeper.h"
 #include "network/network_server.h"
 
+/* Entries of a block whose answers are made from common statements. */
+#define TOGETHER 64
+
 /* An answer that is kept when the transaction is committed. */
 typedef struct ApmPrepared
 {
@@ -75,31 +78,79 @@ drop_rows(void)
 		SPI_freetuptable(SPI_tuptable);
 }
 
-static void
-find_matches(const ApmAsked *asked, ApmGateQuestion *answer)
+/* A question, and the answer to it in the making. */
+typedef struct ApmAnswering
 {
-	answer->nmatches = apm_ledger_matches(&asked->tokens, answer->height, APM_GATE_MATCHES, &answer->matches);
+	ApmAsked *asked;
+	ApmGateQuestion answer;
+} ApmAnswering;
+
+static bool
+wants_records(const ApmAnswering *one)
+{
+	return !one->asked->search && one->asked->apid.len > 0 && one->asked->list != APM_GATE_NOTHING;
+}
+
+static void
+find_matches(ApmAnswering *one)
+{
+	ApmGateQuestion *answer = &one->answer;
+
+	answer->nmatches =
+		apm_ledger_matches(&one->asked->tokens, answer->height, APM_GATE_MATCHES, &answer->matches);
 	drop_rows();
 }
 
-/* Everything that the answer to an allowed question says. */
+/* The patients whom allowed questions are about. */
 static void
-find_answer(const ApmAsked *asked, ApmGateQuestion *answer)
+find_patients(ApmAnswering *answering, int n, uint64 height)
 {
-	if (asked->search)
+	ApmSlice apids[TOGETHER];
+	ApmPatientState states[TOGETHER];
+	int places[TOGETHER];
+	int found = 0;
+
+	for (int i = 0; i < n; i++)
 	{
-		find_matches(asked, answer);
-		return;
+		if (answering[i].answer.rule != APM_RULE_NONE || answering[i].asked->search ||
+			answering[i].asked->apid.len == 0)
+			continue;
+		places[found] = i;
+		apids[found++] = answering[i].asked->apid;
 	}
-	if (asked->apid.len == 0)
+	if (found == 0)
 		return;
-	(void) apm_ledger_patient(asked->apid, answer->height, &answer->patient);
+	apm_ledger_patients(apids, found, height, states);
 	drop_rows();
-	if (asked->list == APM_GATE_NOTHING)
+	for (int i = 0; i < found; i++)
+		answering[places[i]].answer.patient = states[i];
+}
+
+/* Their records, of those that are asked for them. */
+static void
+find_records(ApmAnswering *answering, int n, uint64 height)
+{
+	ApmRecordList lists[TOGETHER];
+	int places[TOGETHER];
+	int found = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (answering[i].answer.rule != APM_RULE_NONE || !wants_records(&answering[i]))
+			continue;
+		places[found] = i;
+		lists[found++] = (ApmRecordList){.apid = answering[i].asked->apid,
+										 .all = answering[i].asked->list == APM_GATE_ALL};
+	}
+	if (found == 0)
 		return;
-	answer->nrecords =
-		apm_ledger_records(asked->apid, answer->height, asked->list == APM_GATE_ALL, &answer->records);
+	apm_ledger_records(lists, found, height);
 	drop_rows();
+	for (int i = 0; i < found; i++)
+	{
+		answering[places[i]].answer.nrecords = lists[i].n;
+		answering[places[i]].answer.records = lists[i].places;
+	}
 }
 
 /* Adds the answer to those in preparation. */
@@ -117,45 +168,84 @@ keep(ApmAsked *asked, const ApmGateQuestion *answer)
 	MemoryContextSwitchTo(old);
 }
 
-/* Is there somebody who waits for it, and room for more of his answer? */
-static bool
-goes_on(ApmAsked *asked)
+/* Ends the question's letter if nobody waits for it, or its answer has become too long. */
+static void
+let_go_on(ApmAsked *asked)
 {
 	ApmGateLetter *letter = asked->letter;
 
 	if (!apm_mailbox_wanted(&letter->letter))
-	{
 		apm_waiting_remove(letter);
-		return false;
-	}
-	if (letter->bytes + letter->coming > APM_GATE_BYTES)
-	{
+	else if (letter->bytes + letter->coming > APM_GATE_BYTES)
 		apm_waiting_fail(letter, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "too many records are asked for at once",
 						 "Ask for fewer patients.");
-		return false;
+}
+
+/* The questions among n entries that somebody waits for. */
+static int
+find_asked(const ApmEntry *entries, size_t n, uint64 height, ApmAnswering *out)
+{
+	int found = 0;
+
+	/* a letter that does not go on takes its other questions along, so all are looked for again */
+	for (size_t i = 0; i < n; i++)
+	{
+		ApmAsked *asked = apm_waiting_find(&entries[i].tid);
+
+		if (asked != NULL)
+			let_go_on(asked);
 	}
-	return true;
+	for (size_t i = 0; i < n; i++)
+	{
+		ApmAsked *asked = apm_waiting_find(&entries[i].tid);
+
+		if (asked != NULL)
+			out[found++] = (ApmAnswering){
+				.asked = asked,
+				.answer = {.tid = entries[i].tid, .height = height, .rule = entries[i].rule},
+			};
+	}
+	return found;
+}
+
+/* Prepares the answers to up to TOGETHER entries. */
+static void
+prepare_some(const ApmEntry *entries, size_t n, uint64 height)
+{
+	ApmAnswering answering[TOGETHER];
+	int found = find_asked(entries, n, height, answering);
+
+	find_patients(answering, found, height);
+	find_records(answering, found, height);
+	for (int i = 0; i < found; i++)
+	{
+		ApmGateQuestion *answer = &answering[i].answer;
+
+		if (answer->rule != APM_RULE_NONE)
+			answer->rule_name = rule_name(answer->rule);
+		else if (answering[i].asked->search)
+			find_matches(&answering[i]);
+		keep(answering[i].asked, answer);
+	}
 }
 
 void
-apm_gate_prepare(const ApmEntry *entry, uint64 height)
+apm_gate_prepare(const ApmEntry *entries, size_t n, uint64 height)
 {
-	ApmAsked *asked = apm_waiting_find(&entry->tid);
-	ApmGateQuestion answer = {.tid = entry->tid, .height = height, .rule = entry->rule};
-	MemoryContext one;
+	MemoryContext some;
 	MemoryContext old;
 
-	if (asked == NULL || !goes_on(asked))
+	if (!apm_waiting_any())
 		return;
-	one = AllocSetContextCreate(CurrentMemoryContext, "apm answer", ALLOCSET_SMALL_SIZES);
-	old = MemoryContextSwitchTo(one);
-	if (entry->rule == APM_RULE_NONE)
-		find_answer(asked, &answer);
-	else
-		answer.rule_name = rule_name(entry->rule);
-	keep(asked, &answer);
+	some = AllocSetContextCreate(CurrentMemoryContext, "apm answers", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(some);
+	for (size_t at = 0; at < n; at += TOGETHER)
+	{
+		prepare_some(entries + at, Min(n - at, TOGETHER), height);
+		MemoryContextReset(some);
+	}
 	MemoryContextSwitchTo(old);
-	MemoryContextDelete(one);
+	MemoryContextDelete(some);
 }
 
 /* The answer of a letter whose questions have all got theirs. */

@@ -152,13 +152,11 @@ write_note(const ApmAsked *asked, ApmSlice sealed)
 		apm_run_whole(&keep, args, 1);
 }
 
-/* The QTs of a letter into the pool, and its notes. */
+/* The Tids and QTs of a letter's questions; writes its notes. */
 static void
-write_questions(const ApmGateLetter *letter)
+seal_questions(const ApmGateLetter *letter, ApmUuid *tids, ApmSlice *qts)
 {
 	ApmGateRequest reading = letter->request;
-	ApmUuid *tids = palloc(sizeof(ApmUuid) * letter->n);
-	ApmSlice *qts = palloc(sizeof(ApmSlice) * letter->n);
 
 	for (int i = 0; i < letter->n; i++)
 	{
@@ -169,17 +167,29 @@ write_questions(const ApmGateLetter *letter)
 		qts[i] = apm_template_seal(question.query);
 		write_note(&letter->asked[i], question.note);
 	}
-	apm_pool_put(tids, qts, letter->n);
 }
 
-/* All of them in one transaction; raises. */
+/* All of them in one transaction, their QTs in one statement; raises. */
 static void
 write_letters(ApmGateLetter *const *letters, int n)
 {
+	ApmUuid *tids;
+	ApmSlice *qts;
+	int questions = 0;
+
 	apm_turn_begin("writing queries");
+	for (int i = 0; i < n; i++)
+		questions += letters[i]->n;
+	tids = palloc(sizeof(ApmUuid) * questions);
+	qts = palloc(sizeof(ApmSlice) * questions);
+	questions = 0;
 	write_staff(letters, n);
 	for (int i = 0; i < n; i++)
-		write_questions(letters[i]);
+	{
+		seal_questions(letters[i], tids + questions, qts + questions);
+		questions += letters[i]->n;
+	}
+	apm_pool_put(tids, qts, questions);
 	apm_turn_commit();
 }
 

@@ -45,11 +45,11 @@ extern int apm_queue_turn(void);
 extern void apm_queue_release_waiting(void);
 
 /*
- * A query, or a dataset's transaction, is final.  Prepares the answer to the letter that waits for it, if one
- * does, in the transaction that handles its FT; send is called when that is committed, discard before it is begun.
+ * The transactions of a block are final.  Prepares the answers to the questions among them that somebody waits for,
+ * in the transaction that handles the FT; send is called when that is committed, discard before it is begun.
  */
 extern void apm_gate_discard(void);
-extern void apm_gate_prepare(const ApmEntry *entry, uint64 height);
+extern void apm_gate_prepare(const ApmEntry *entries, size_t n, uint64 height);
 extern void apm_gate_send(void);
 
 #endif /* APM_NETWORK_SERVER_H */

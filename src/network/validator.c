@@ -148,11 +148,10 @@ handle(const ApmFinal *final)
 	{
 		const ApmEntry *entry = &final->entries[i];
 
-		if (entry->kind == APM_KIND_QUERY || entry->kind == APM_KIND_EXPORT)
-			apm_gate_prepare(entry, final->height);
-		else if (entry->kind == APM_KIND_ERASURE)
+		if (entry->kind == APM_KIND_ERASURE)
 			apm_wake_at_commit(APM_WORKER_RECEPTION); /* which goes on with it */
 	}
+	apm_gate_prepare(final->entries, final->n, final->height);
 }
 
 /* Counts a failure, in a transaction of its own; after the last try the FT goes to quarantine. */
