@@ -32,7 +32,7 @@
 #include "cloud/store.h"
 #include "core/transaction.h"
 
-#define READ_RIDS 4096 /* of one request */
+#define READ_RIDS 4096 /* of one request, and of one round */
 #define READ_BYTES (64 * 1024 * 1024)
 
 /* A letter, opened. */
@@ -173,13 +173,13 @@ open_letter(const ApmLetter *letter, ApmAsking *out)
 }
 
 /*
- * How many of a letter's Rids fit into *budget bytes, at least one; takes them off.  The size of
- * a record is told by its body in the ledger: what the cloud says of itself would come too late.
+ * The bytes that each Rid of n letters takes in an answer; palloc'd.  The size of a record is told by its body in the
+ * ledger: what the cloud says of itself would come too late.
  */
-static int
-fitting(const ApmAsking *asking, int64 *budget)
+static int64 *
+sizes_of(const ApmAsking *asked, int n)
 {
-	static ApmStatement sizes = {
+	static ApmStatement get = {
 		"SELECT coalesce(pg_catalog.octet_length(b.transaction), 0)"
 		" FROM unnest($1) WITH ORDINALITY AS u (rid, place)"
 		" LEFT JOIN ONLY apm.ledger_record AS r ON r.rid = u.rid"
@@ -188,15 +188,37 @@ fitting(const ApmAsking *asking, int64 *budget)
 		{UUIDARRAYOID},
 		NULL,
 	};
-	Datum args[1] = {apm_uuid_array(asking->rids, asking->n)};
-	int n = (int) apm_run(&sizes, args);
+	ApmUuid *rids;
+	int64 *sizes;
+	Datum args[1];
+	int all = 0;
+
+	for (int i = 0; i < n; i++)
+		all += asked[i].n;
+	rids = palloc(sizeof(ApmUuid) * all);
+	sizes = palloc(sizeof(int64) * all);
+	all = 0;
+	for (int i = 0; i < n; i++)
+	{
+		memcpy(rids + all, asked[i].rids, sizeof(ApmUuid) * asked[i].n);
+		all += asked[i].n;
+	}
+	args[0] = apm_uuid_array(rids, all);
+	if (apm_run(&get, args) != (uint64) all)
+		elog(ERROR, "records that are asked for are not found each once");
+	for (int i = 0; i < all; i++)
+		sizes[i] = apm_row_int4(i, 1) + 1024;
+	return sizes;
+}
+
+/* How many of a letter's Rids, which have these sizes, fit into *budget bytes, at least one; takes them off. */
+static int
+fitting(const int64 *sizes, int n, int64 *budget)
+{
 	int fit = 0;
 
 	while (fit < n && (fit == 0 || *budget > 0))
-	{
-		*budget -= apm_row_int4(fit, 1) + 1024;
-		fit++;
-	}
+		*budget -= sizes[fit++];
 	return fit;
 }
 
@@ -205,12 +227,19 @@ static int
 plan_round(ApmAsking *asked, int n)
 {
 	int64 budget = READ_BYTES;
+	int64 *sizes;
+	int together = 0;
 	int taken = 0;
+	int rids = 0;
 
+	while (together < n && (together == 0 || rids + asked[together].n <= READ_RIDS))
+		rids += asked[together++].n;
 	apm_turn_begin("planning a read");
-	while (taken < n && (taken == 0 || budget > 0))
+	sizes = sizes_of(asked, together);
+	while (taken < together && (taken == 0 || budget > 0))
 	{
-		asked[taken].served = fitting(&asked[taken], &budget);
+		asked[taken].served = fitting(sizes, asked[taken].n, &budget);
+		sizes += asked[taken].n;
 		taken++;
 	}
 	apm_turn_commit_async();
