@@ -25,9 +25,11 @@
 #include "catalog/pg_type_d.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #include "apm_errors.h"
 #include "apm_sql.h"
@@ -62,6 +64,12 @@ typedef struct ApmGuard
 
 /* Column of apm.body */
 #define BODY_TID 1
+
+/* So long may nobody have looked at the guards though nothing was told of a change. */
+#define LOOK_AGAIN_MS 1000
+
+/* How often something was told of a change to the catalogs. */
+static uint64 catalog_changes = 0;
 
 static const ApmGuard guards[] = {
 	APPEND_ONLY("block"),
@@ -306,8 +314,8 @@ has_bypass(void)
 	return apm_run(&get, args) > 0;
 }
 
-bool
-apm_guards_stand(void)
+static bool
+look_at_guards(void)
 {
 	uint64 rows = find_guards();
 
@@ -317,6 +325,58 @@ apm_guards_stand(void)
 			return false;
 	}
 	return rows == lengthof(guards) && !has_bypass();
+}
+
+static void
+relation_changed(Datum arg, Oid relation)
+{
+	catalog_changes++;
+}
+
+static void
+catalog_changed(Datum arg, int cache, uint32 hash)
+{
+	catalog_changes++;
+}
+
+static void
+watch_catalogs(void)
+{
+	static const int caches[] = {PROCOID, NAMESPACEOID, LANGOID, SUBSCRIPTIONRELMAP};
+	static bool watching = false;
+
+	if (watching)
+		return;
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	for (size_t i = 0; i < lengthof(caches); i++)
+		CacheRegisterSyscacheCallback(caches[i], catalog_changed, (Datum) 0);
+	watching = true;
+}
+
+/*
+ * Every stage asks before every batch, and to look costs as much as a small block.  Whoever changes a trigger, a rule, a
+ * parent or a function tells every process, with his commit; so that they stand, is good until something is told.
+ * Only a superuser's statement on pg_trigger itself tells nobody; for its sake it is good for a second.
+ */
+bool
+apm_guards_stand(void)
+{
+	static TimestampTz stood_at = 0;
+	static uint64 stood_changes = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	uint64 changes;
+
+	watch_catalogs();
+	if (stood_at != 0 && stood_changes == catalog_changes && now >= stood_at &&
+		!TimestampDifferenceExceeds(stood_at, now, LOOK_AGAIN_MS))
+		return true;
+	stood_at = 0;
+	changes = catalog_changes;
+	if (!look_at_guards())
+		return false;
+	stood_at = now;
+	stood_changes = changes;
+	return true;
 }
 
 /* ALTER TABLE takes no parameters; these names are from our own table. */
