@@ -67,6 +67,8 @@ static const struct
 	{"default_tablespace", ""},
 	{"temp_tablespaces", ""},
 	{"jit", "off"},
+	/* for arrays of a few elements the planner thinks itself cheaper than a kept plan, each time anew */
+	{"plan_cache_mode", "force_generic_plan"},
 	/*
 	 * Every statement of a worker has its index.  Its plan is kept, and would be made for the
 	 * empty table that a queue is most of the time.
