@@ -90,6 +90,8 @@ apm_run_latest(ApmStatement *statement, const Datum *args)
 {
 	uint64 rows;
 
+	if (only_reading)
+		return apm_run(statement, args);
 	PushActiveSnapshot(GetLatestSnapshot());
 	rows = execute(statement, args, NULL, true, 0);
 	PopActiveSnapshot();

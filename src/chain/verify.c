@@ -11,6 +11,7 @@
  * way (verify_derived.c): a derived row that is wrong is found at the transaction that
  * made it, one that no transaction made in the totals.  Of what an erasure voided the
  * erasure is asked (verify_void.c).  Memory is that of one block, and of some erasures.
+ * Several backends can share the blocks out among them (verify_parallel.c).
  *
  * Everything is read under one snapshot, so a block that is appended meanwhile does not
  * look like a fault.
@@ -135,45 +136,68 @@ verify_known(ApmWalk *walk, const ApmDigest *hash)
 		   apm_walk_fault(walk, APM_FAULT_DIGEST, walk->at, -1);
 }
 
-/* Tells the caller now and then how far the walk is. */
+/* Tells the caller now and then how many blocks are done. */
 static void
-tell(ApmWalk *walk)
+tell(ApmWalk *walk, int64 done)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (!TimestampDifferenceExceeds(walk->told_at, now, TELL_EVERY_MS))
 		return;
 	walk->told_at = now;
-	ereport(NOTICE, (errmsg("verified " INT64_FORMAT " of " INT64_FORMAT " blocks", walk->at, walk->to + 1)));
+	ereport(NOTICE, (errmsg("verified " INT64_FORMAT " of " INT64_FORMAT " blocks", done, walk->to + 1)));
+}
+
+/*
+ * What a block says and what is in it, if it is the walk's own; of genesis, from which all that follows is judged,
+ * everybody asks it.
+ */
+static bool
+verify_content(ApmWalk *walk, const StoredBlock *block, ApmHeader *header, bool own)
+{
+	ApmWalkCounts before = walk->counts;
+	bool genesis = walk->at == 0;
+
+	if (!verify_stored(walk, block, header) || (own && !genesis && !verify_header(walk, block)))
+		return false;
+	if (!genesis && (!own || walk->at < walk->from))
+		return apm_verify_pass_contract(walk, header) && verify_contract(walk, header);
+	if (!verify_inside(walk, block, header))
+		return false;
+	if (!own)
+		walk->counts = before;
+	return true;
 }
 
 /* The next block of the walk.  SPI's own memory holds it, and goes when it is done. */
 static bool
 verify_block(ApmWalk *walk, const StoredBlock *block)
 {
+	bool own = walk->share == NULL || apm_share_owns(walk);
 	ApmHeader header;
 	bool good;
 
 	CHECK_FOR_INTERRUPTS();
 	SPI_connect();
-	good = verify_stored(walk, block, &header) && (walk->at == 0 || verify_header(walk, block));
-	if (good && (walk->at == 0 || walk->at >= walk->from))
-		good = verify_inside(walk, block, &header);
-	else if (good)
-		good = apm_verify_pass_contract(walk, &header) && verify_contract(walk, &header);
+	good = verify_content(walk, block, &header, own);
 	SPI_finish();
 	if (!good || !verify_known(walk, &block->hash))
 		return false;
-	if (walk->at >= walk->from)
+	if (own && walk->at >= walk->from)
 	{
-		walk->result->blocks++;
-		walk->result->transactions += header.count;
+		walk->counts.blocks++;
+		walk->counts.transactions += header.count;
 	}
 	walk->parent = header;
 	walk->parent_hash = block->hash;
 	apm_history_append(&walk->frontier, &block->hash);
 	walk->at++;
-	tell(walk);
+	if (walk->share == NULL)
+		tell(walk, walk->at);
+	else if (walk->leads)
+		tell(walk, apm_share_done(walk, own));
+	else
+		(void) apm_share_done(walk, own);
 	return true;
 }
 
@@ -209,8 +233,8 @@ read_blocks(int64 from, int64 to, StoredBlock *out)
 	return rows;
 }
 
-static bool
-verify_blocks(ApmWalk *walk)
+bool
+apm_verify_blocks(ApmWalk *walk)
 {
 	StoredBlock *blocks = palloc_array(StoredBlock, HEADERS_AT_ONCE);
 
@@ -222,6 +246,8 @@ verify_blocks(ApmWalk *walk)
 			return apm_walk_fault(walk, APM_FAULT_HEIGHT, walk->at, -1);
 		for (int i = 0; i < n; i++)
 		{
+			if (walk->share != NULL && !apm_share_goes_on(walk))
+				return true;
 			if (!verify_block(walk, &blocks[i]))
 				return false;
 		}
@@ -268,9 +294,8 @@ verify_tip(ApmWalk *walk)
 								 "apm.tip: the frontier is not that of the blocks");
 }
 
-/* Reads what the walk is held against.  False after a fault. */
-static bool
-begin_walk(ApmWalk *walk)
+bool
+apm_verify_begin(ApmWalk *walk)
 {
 	static ApmStatement tip = {.sql = "SELECT t.height, t.hash, t.frontier FROM ONLY apm.tip AS t"};
 	static ApmStatement highest = {
@@ -304,11 +329,11 @@ verify(ApmWalk *walk)
 	int64 wanted = Max(walk->to, walk->known != NULL ? walk->from - 1 : walk->from);
 	bool to_end;
 
-	if (!begin_walk(walk))
+	if (!apm_verify_begin(walk))
 		return;
 	walk->to = Max(walk->to < 0 ? walk->last : Min(walk->to, walk->last), 0);
 	to_end = walk->to >= walk->last;
-	if (!verify_blocks(walk))
+	if (!apm_verify_in_parallel(walk) && !apm_verify_blocks(walk))
 	{
 		apm_verify_by_replay(walk);
 		return;
@@ -327,9 +352,8 @@ verify(ApmWalk *walk)
 	walk->result->hash = walk->parent_hash;
 }
 
-/* Is this error what a damaged ledger, or damaged storage, raises? */
-static bool
-is_damage(int sqlstate)
+bool
+apm_verify_is_damage(int sqlstate)
 {
 	switch (ERRCODE_TO_CATEGORY(sqlstate))
 	{
@@ -359,7 +383,7 @@ verify_or_damaged(void *arg)
 
 	if (error == NULL)
 		return;
-	if (!is_damage(error->sqlerrcode))
+	if (!apm_verify_is_damage(error->sqlerrcode))
 		ReThrowError(error);
 	(void) apm_walk_fault_detail(walk, APM_FAULT_ROW, walk->at, -1,
 								 "a row of the block or of what follows from it cannot be read (SQLSTATE %s)",
@@ -408,5 +432,9 @@ apm_verify_ledger(const ApmVerifyRequest *request, ApmVerification *out)
 	walk->result = out;
 	plan_by_index();
 	apm_sql_frozen(verify_or_damaged, walk);
+	out->blocks = walk->counts.blocks;
+	out->transactions = walk->counts.transactions;
+	out->not_rerun = walk->counts.not_rerun;
+	out->erased = walk->counts.erased;
 	AtEOXact_GUC(true, settings);
 }

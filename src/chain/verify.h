@@ -63,6 +63,28 @@ extern void apm_verify_remember(const ApmVerification *good);
 
 /* The rest is between verify.c and its parts. */
 
+/* What a walk has counted. */
+typedef struct ApmWalkCounts
+{
+	int64 blocks; /* as in ApmVerification */
+	int64 transactions;
+	int64 not_rerun;
+	int64 erased;
+	int64 leaves; /* what must be there */
+	int64 bodies;
+	int64 patients;
+	int64 profile_versions;
+	int64 erased_patients;
+	int64 records;
+	int64 amendments;
+	int64 members;
+	int64 replaced_members;
+	int64 derived[APM_DERIVED_TABLES]; /* rows of the other derived tables */
+} ApmWalkCounts;
+
+/* What several walks share that look at a part of the blocks each (verify_parallel.c). */
+typedef struct ApmWalkShare ApmWalkShare;
+
 /* A walk along the chain. */
 typedef struct ApmWalk
 {
@@ -79,25 +101,20 @@ typedef struct ApmWalk
 	int64 at;				 /* the height in hand */
 	ApmContractState *state; /* as of before the block in hand; NULL before genesis */
 	ApmDigest contract;		 /* digest of the state's contract */
-	int64 *changes;			 /* heights before from at which the contract or its members changed, ascending */
+	int64 *changes;			 /* heights at which the contract or its members changed, ascending */
 	int nchanges;
-	int passed;			  /* of them */
+	int passed;			  /* of them, before the one in hand */
 	ApmFrontier frontier; /* of the blocks passed */
 	ApmHeader parent;
 	ApmDigest parent_hash;
 	bool has_voids;					/* is there any row in ledger_void? */
 	HTAB *erasures;					/* erasures that were looked at, by Tid (verify_void.c) */
 	MemoryContext erasures_context; /* they live here */
-	int64 leaves;					/* what must be there, as the walk has counted it */
-	int64 bodies;
-	int64 patients;
-	int64 profile_versions;
-	int64 erased_patients;
-	int64 records;
-	int64 amendments;
-	int64 members;
-	int64 replaced_members;
-	int64 derived[APM_DERIVED_TABLES]; /* rows of the other derived tables */
+	ApmWalkCounts counts;
+	ApmWalkShare *share; /* of one of several walks; NULL: it is alone */
+	bool leads;			 /* the one that goes on to the end */
+	int64 run_from;		 /* the blocks that are its own, which it claimed last */
+	int64 run_before;
 	ApmVerification *result;
 } ApmWalk;
 
@@ -132,6 +149,25 @@ typedef struct ApmEntries
 	const ApmWalkErasure **erasures; /* that voided it */
 	struct ApmVoidRow *void_rows;	 /* of ledger_void */
 } ApmEntries;
+
+/* Verifies from walk->at on, up to walk->to or, if that is one of several walks, as far as it has to go.  False after a fault. */
+extern bool apm_verify_blocks(ApmWalk *walk);
+/* Reads what the walk is held against, and where the chain ends.  False after a fault. */
+extern bool apm_verify_begin(ApmWalk *walk);
+/* Is this error what a damaged ledger, or damaged storage, raises? */
+extern bool apm_verify_is_damage(int sqlstate);
+
+/*
+ * Verifies all blocks of the walk by several backends, if there are enough of both.  False: it did not, or something
+ * is wrong somewhere; then the walk is as it was.
+ */
+extern bool apm_verify_in_parallel(ApmWalk *walk);
+/* Is the block in hand its own?  Claims a next run of blocks when it is behind its last. */
+extern bool apm_share_owns(ApmWalk *walk);
+/* Has one of several walks to go on? */
+extern bool apm_share_goes_on(const ApmWalk *walk);
+/* How many blocks have been verified by all of them; counts one more first if that is wished. */
+extern int64 apm_share_done(ApmWalk *walk, bool one_more);
 
 /* Reads one block's leaves and bodies and holds them against each other and the header.  False after a fault. */
 extern bool apm_verify_read(ApmWalk *walk, const ApmHeader *header, ApmEntries *e);

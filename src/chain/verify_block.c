@@ -191,7 +191,7 @@ pass_void(ApmWalk *walk, const ApmEntries *e, int i)
 	apm_check(apm_contract_apply_void(walk->state, e->erasures[i]->fields.apid, &e->erasures[i]->home,
 									  &e->voids[i], e->block.time_us),
 			  "enter a voided transaction into the contract's state");
-	walk->result->erased++;
+	walk->counts.erased++;
 }
 
 bool
@@ -210,7 +210,7 @@ apm_verify_judge(ApmWalk *walk, ApmEntries *e)
 		else if (e->voids[i].kind != 0)
 			pass_void(walk, e, i);
 		else
-			walk->result->not_rerun++;
+			walk->counts.not_rerun++;
 		changed =
 			changed || e->entries[i].kind == APM_KIND_MEMBERSHIP || e->entries[i].kind == APM_KIND_CONTRACT;
 	}

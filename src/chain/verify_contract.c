@@ -5,7 +5,7 @@
  *
  * Each header has the digest of the contract after its block.  The walk carries a state in
  * which genesis enters the first members and items, and later blocks their changes: those that
- * are looked into by their transactions, those before them by the rows of apm.contract_item and apm.member,
+ * are looked into by their transactions, the others by the rows of apm.contract_item and apm.member,
  * which the digests prove.
  *
  * For a block that is looked into the state also takes what its transactions need, and forgets
@@ -26,7 +26,7 @@ apm_verify_digest_contract(ApmWalk *walk)
 	apm_check(apm_contract_digest(walk->state, &walk->contract), "hash the contract");
 }
 
-/* The heights before walk->from at which the contract or its members changed. */
+/* The heights up to the end of the walk at which the contract or its members changed. */
 static void
 find_changes(ApmWalk *walk)
 {
@@ -34,11 +34,11 @@ find_changes(ApmWalk *walk)
 		.sql = "SELECT DISTINCT c.height FROM (SELECT i.height FROM ONLY apm.contract_item AS i"
 			   " UNION ALL SELECT m.height FROM ONLY apm.member AS m"
 			   " UNION ALL SELECT m.ended_height FROM ONLY apm.member AS m) AS c"
-			   " WHERE c.height > 0 AND c.height < $1 ORDER BY c.height",
+			   " WHERE c.height > 0 AND c.height <= $1 ORDER BY c.height",
 		.nargs = 1,
 		.types = {INT8OID},
 	};
-	Datum args[] = {Int64GetDatum(walk->from)};
+	Datum args[] = {Int64GetDatum(walk->to)};
 	uint64 rows = apm_run(&get, args);
 
 	walk->changes = MemoryContextAlloc(walk->context, sizeof(int64) * Max(rows, 1));
@@ -73,9 +73,10 @@ have_time(const ApmHeader *header)
 bool
 apm_verify_pass_contract(ApmWalk *walk, const ApmHeader *header)
 {
+	while (walk->passed < walk->nchanges && walk->changes[walk->passed] < walk->at)
+		walk->passed++;
 	if (walk->passed == walk->nchanges || walk->changes[walk->passed] != walk->at)
 		return true;
-	walk->passed++;
 	if (!have_time(header))
 		return apm_walk_fault_detail(walk, APM_FAULT_DERIVED, walk->at, -1,
 									 "apm.contract_item or apm.member: the time is not that of the block");
@@ -171,8 +172,8 @@ apm_verify_members(ApmWalk *walk, const ApmEntries *e)
 		if (!has_member(walk, e, &e->opened[i].tx.u.membership))
 			return apm_walk_fault_detail(walk, APM_FAULT_DERIVED, walk->at, i,
 										 "apm.member: a row is missing or not what the transaction made");
-		walk->members++;
-		walk->replaced_members += e->block.height > 0;
+		walk->counts.members++;
+		walk->counts.replaced_members += e->block.height > 0;
 	}
 	return true;
 }

@@ -145,7 +145,7 @@ verify_rows(ApmWalk *walk, const ApmEntries *e)
 	{
 		int32 missing;
 
-		walk->derived[table] += apm_derived_check(table, &contents, &missing);
+		walk->counts.derived[table] += apm_derived_check(table, &contents, &missing);
 		if (missing >= 0)
 			return apm_walk_fault_detail(walk, APM_FAULT_DERIVED, walk->at, missing,
 										 "%s: a row that the transaction made is missing or altered",
@@ -218,25 +218,25 @@ verify_profiles(ApmWalk *walk, const ApmEntries *e)
 static void
 count_entries(ApmWalk *walk, const ApmEntries *e)
 {
-	walk->leaves += e->n;
+	walk->counts.leaves += e->n;
 	for (int i = 0; i < e->n; i++)
 	{
 		const ApmTransaction *tx = &e->opened[i].tx;
 
 		if (!e->kept[i])
 			continue;
-		walk->bodies++;
+		walk->counts.bodies++;
 		if (e->entries[i].rule != APM_RULE_NONE)
 			continue;
 		if (tx->kind == APM_KIND_PATIENT)
 		{
-			walk->profile_versions++;
-			walk->patients += tx->u.patient.version == 1;
+			walk->counts.profile_versions++;
+			walk->counts.patients += tx->u.patient.version == 1;
 		}
 		if (tx->kind == APM_KIND_PRIMARY)
 		{
-			walk->records++;
-			walk->amendments += (tx->u.primary.flags & APM_PRIMARY_AMENDS) != 0;
+			walk->counts.records++;
+			walk->counts.amendments += (tx->u.primary.flags & APM_PRIMARY_AMENDS) != 0;
 		}
 	}
 }
@@ -274,17 +274,17 @@ apm_verify_totals(ApmWalk *walk)
 		const char *table;
 		int64 expected;
 	} totals[] = {
-		{"apm.leaf", walk->leaves},
-		{"apm.body", walk->bodies},
-		{"apm.ledger_patient", walk->patients},
-		{"apm.ledger_patient", walk->profile_versions},
-		{"apm.ledger_patient", walk->erased_patients},
-		{"apm.ledger_record", walk->records},
-		{"apm.ledger_record", walk->amendments},
-		{"apm.ledger_void", walk->result->erased},
-		{"apm.member", walk->members},
-		{"apm.member", walk->replaced_members},
-		{"apm.member", walk->replaced_members},
+		{"apm.leaf", walk->counts.leaves},
+		{"apm.body", walk->counts.bodies},
+		{"apm.ledger_patient", walk->counts.patients},
+		{"apm.ledger_patient", walk->counts.profile_versions},
+		{"apm.ledger_patient", walk->counts.erased_patients},
+		{"apm.ledger_record", walk->counts.records},
+		{"apm.ledger_record", walk->counts.amendments},
+		{"apm.ledger_void", walk->counts.erased},
+		{"apm.member", walk->counts.members},
+		{"apm.member", walk->counts.replaced_members},
+		{"apm.member", walk->counts.replaced_members},
 	};
 	const char *more = NULL;
 
@@ -297,7 +297,7 @@ apm_verify_totals(ApmWalk *walk)
 	}
 	for (ApmDerived table = 0; table < APM_DERIVED_TABLES && more == NULL; table++)
 	{
-		if (apm_derived_total(table) != walk->derived[table])
+		if (apm_derived_total(table) != walk->counts.derived[table])
 			more = apm_derived_name(table);
 	}
 	SPI_finish();

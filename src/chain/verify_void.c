@@ -476,14 +476,14 @@ apm_verify_void_rows(ApmWalk *walk, const ApmEntries *e)
 			return apm_walk_fault_detail(walk, APM_FAULT_DERIVED, walk->at, i,
 										 "apm.ledger_void: the row is not what the erasure made");
 		if (e->voids[i].kind == APM_KIND_PATIENT)
-			walk->profile_versions++;
+			walk->counts.profile_versions++;
 		if (e->entries[i].kind != APM_KIND_ERASURE || e->entries[i].rule != APM_RULE_NONE)
 			continue;
 		if (!patient_is_erased(walk, e, i))
 			return apm_walk_fault_detail(walk, APM_FAULT_DERIVED, walk->at, i,
 										 "apm.ledger_patient: the row is not what the erasure made");
-		walk->erased_patients++;
-		walk->patients++;
+		walk->counts.erased_patients++;
+		walk->counts.patients++;
 	}
 	return true;
 }

@@ -130,6 +130,12 @@ apm_contract_forget(ApmContractState *s)
 		apm_tally_clear(&s->tallies[counter]);
 }
 
+void
+apm_contract_forget_patients(ApmContractState *s)
+{
+	apm_map_clear(&s->patients);
+}
+
 /* The key of a map for a name of 16 bytes: a UUID, a study. */
 static void
 short_key(const uint8_t bytes[16], ApmDigest *key)

@@ -138,6 +138,8 @@ extern void apm_contract_free(ApmContractState *s);
  */
 #define APM_PATIENTS_KEPT 32768
 extern void apm_contract_forget(ApmContractState *s);
+/* Lets the patients go as well: there are blocks between whose transactions were not entered. */
+extern void apm_contract_forget_patients(ApmContractState *s);
 /* Loading; all copy.  An entry loaded twice keeps the later. */
 extern ApmStatus apm_contract_load_member(ApmContractState *s, const ApmMemberState *m);
 /*
