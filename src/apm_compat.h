@@ -30,4 +30,11 @@
 #define apm_my_procno() (MyProcNumber)
 #endif
 
+/* 16 renamed the setting that makes everything parallel that can be.  Needs optimizer/optimizer.h. */
+#if PG_VERSION_NUM < 160000
+#define apm_parallel_is_forced() (force_parallel_mode != FORCE_PARALLEL_OFF)
+#else
+#define apm_parallel_is_forced() (debug_parallel_query != DEBUG_PARALLEL_OFF)
+#endif
+
 #endif /* APM_COMPAT_H */

@@ -20,6 +20,7 @@
 #include "storage/spin.h"
 
 #include "apm_attempt.h"
+#include "apm_compat.h"
 #include "apm_sql.h"
 #include "chain/verify.h"
 
@@ -30,12 +31,6 @@ extern void apm_verify_worker(dsm_segment *segment, shm_toc *toc);
 /* Fewer transactions are verified before a worker has started. */
 #define WORTH_SHARING 4000
 
-#if PG_VERSION_NUM >= 160000
-#define SHARING_IS_FORCED (debug_parallel_query != DEBUG_PARALLEL_OFF)
-#else
-#define SHARING_IS_FORCED (force_parallel_mode != FORCE_PARALLEL_OFF)
-#endif
-
 struct ApmWalkShare
 {
 	int64 from; /* of the walk */
@@ -44,11 +39,11 @@ struct ApmWalkShare
 	ApmKnownBlock known;
 	int walks;
 
-	slock_t lock;	   /* of what follows */
-	int64 next;		   /* the first block that nobody has claimed */
-	int64 done;		   /* blocks that have been verified */
-	bool found;		   /* somebody found something */
-	int finished;	   /* walks of workers that came to their end */
+	slock_t lock;		  /* of what follows */
+	int64 next;			  /* the first block that nobody has claimed */
+	int64 done;			  /* blocks that have been verified */
+	bool found;			  /* somebody found something */
+	int finished;		  /* walks of workers that came to their end */
 	ApmWalkCounts counts; /* of those */
 };
 
@@ -215,8 +210,8 @@ verify_with_workers(void *arg)
 	if (parallel->nworkers_launched > 0)
 		walk_share(walk);
 	WaitForParallelWorkersToFinish(parallel);
-	attempt->good = parallel->nworkers_launched > 0 && !share->found &&
-					share->finished == parallel->nworkers_launched;
+	attempt->good =
+		parallel->nworkers_launched > 0 && !share->found && share->finished == parallel->nworkers_launched;
 	if (attempt->good)
 		add_counts(&walk->counts, &share->counts);
 	DestroyParallelContext(parallel);
@@ -235,7 +230,7 @@ is_worth_sharing(const ApmWalk *walk)
 
 	if (max_parallel_maintenance_workers == 0 || walk->to < 1 || IsInParallelMode())
 		return false;
-	if (SHARING_IS_FORCED)
+	if (apm_parallel_is_forced())
 		return true;
 	apm_run(&count, args);
 	return apm_row_int8(0, 1) == WORTH_SHARING;
