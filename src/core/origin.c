@@ -1,10 +1,9 @@
 /*
  * origin.c
- *	  The origin's proof, and a transaction signed with it.
+ *	  The origin's proof, and a transaction signed with it: their bytes.
  *
- * One signature stands for all transactions of a statement: it covers the root of the tree over
- * their leaves, and each carries its place and its path.  The number of nodes of the path is
- * not written: it follows from index and size.
+ * Each transaction of a statement carries its place and its path in the tree over the statement's
+ * leaves (statement.c).  The number of nodes of the path is not written: it follows from index and size.
  *
  * Origin proof: u8 'O', u8 version, signature, u32 index, u32 size, path.
  */
@@ -12,14 +11,9 @@
 
 #include <string.h>
 
-#include "digest.h"
-
 #define PROOF_TAG 'O'
 #define SIGNED_TAG 'A'
 #define ENCODING_VERSION 1
-
-/* Statements of which one verification is remembered. */
-#define VERIFIED_ENTRIES 64
 
 /*
  * How many nodes a path for this index in a tree of this size has (RFC 9162, 2.1.3):
@@ -73,83 +67,6 @@ apm_origin_proof_decode(ApmSlice in, ApmOriginProof *out)
 	out->path.count = path_length(out->index, out->size);
 	apm_get_raw(&r, out->path.nodes, out->path.count * sizeof(ApmDigest));
 	return apm_reader_done(&r) ? APM_OK : APM_ERR_FORMAT;
-}
-
-/*
- * What is signed for a statement: SHA-256("apm origin\0" || u32 size || root).  The size is in it,
- * because a path can lead to the same root in trees of several sizes.
- */
-static ApmStatus
-origin_message(const ApmDigest *root, uint32_t size, ApmDigest *out)
-{
-	static const char label[] = "apm origin";
-	uint8_t number[4] = {size >> 24, size >> 16, size >> 8, size};
-	ApmSlice parts[] = {APM_SLICE(label, sizeof(label)), APM_SLICE(number, sizeof(number)),
-						APM_SLICE(root->bytes, APM_DIGEST_LEN)};
-
-	return apm_sha256_parts(parts, 3, out);
-}
-
-ApmStatus
-apm_origin_sign(const ApmEcKey *key, const ApmDigest *root, uint32_t size, ApmSignature *out)
-{
-	ApmDigest message;
-	ApmStatus status = origin_message(root, size, &message);
-
-	return status == APM_OK ? apm_sign(key, &message, out) : status;
-}
-
-/*
- * Signatures of the recent past that were good, as SHA-256(key id || message || signature).
- * Each digest has one place, so looking up costs one comparison; what is pushed out is
- * only verified again.  A failed verification leaves no trace here.
- */
-typedef struct VerifiedSignature
-{
-	bool used;
-	ApmDigest digest;
-} VerifiedSignature;
-
-static VerifiedSignature verified[VERIFIED_ENTRIES];
-
-static ApmStatus
-verify_message(const ApmEcKey *key, const ApmDigest *message, const ApmSignature *signature)
-{
-	ApmDigest id;
-	ApmDigest digest;
-	ApmSlice parts[] = {APM_SLICE(id.bytes, APM_DIGEST_LEN), APM_SLICE(message->bytes, APM_DIGEST_LEN),
-						APM_SLICE(signature->bytes, APM_SIGNATURE_LEN)};
-	VerifiedSignature *place;
-	ApmStatus status;
-
-	apm_ec_id(key, &id);
-	status = apm_sha256_parts(parts, 3, &digest);
-	if (status != APM_OK)
-		return status;
-	place = &verified[digest.bytes[0] % VERIFIED_ENTRIES];
-	if (place->used && memcmp(&place->digest, &digest, sizeof(digest)) == 0)
-		return APM_OK;
-
-	status = apm_verify_signature(key, message, signature);
-	if (status == APM_OK)
-	{
-		place->used = true;
-		place->digest = digest;
-	}
-	return status;
-}
-
-ApmStatus
-apm_origin_verify(const ApmEcKey *key, const ApmDigest *leaf, const ApmOriginProof *proof)
-{
-	ApmDigest root;
-	ApmDigest message;
-	ApmStatus status;
-
-	status = apm_merkle_root_from_path(leaf, proof->index, proof->size, &proof->path, &root);
-	if (status == APM_OK)
-		status = origin_message(&root, proof->size, &message);
-	return status == APM_OK ? verify_message(key, &message, &proof->signature) : status;
 }
 
 void

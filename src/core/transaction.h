@@ -291,8 +291,8 @@ extern ApmStatus apm_origin_proof_decode(ApmSlice in, ApmOriginProof *out);
 extern ApmStatus apm_origin_sign(const ApmEcKey *key, const ApmDigest *root, uint32_t size,
 								 ApmSignature *out);
 /*
- * Verifies; remembers the last few (key, size, root, signature) that were good in a small
- * cache of the process, so that the records of one statement cost one verification.
+ * Verifies.  The process remembers the last few statements whose signatures were good, so that the records of
+ * one cost one verification of its signature, and neighbours among them few hashes.
  */
 extern ApmStatus apm_origin_verify(const ApmEcKey *key, const ApmDigest *leaf, const ApmOriginProof *proof);
 

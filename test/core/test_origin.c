@@ -76,6 +76,77 @@ check_statement(const ApmEcKey *key, const ApmDigest *leaves, uint32_t n)
 	}
 }
 
+/* One bit of an otherwise good proof changed: leaf, place, signature or any node of the path. */
+static long
+count_changed(const ApmEcKey *key, const ApmDigest *leaf, const ApmOriginProof *good)
+{
+	long accepted = 0;
+
+	for (size_t bit = 0; bit < 8 * sizeof(ApmDigest); bit += 37)
+	{
+		ApmDigest other = *leaf;
+
+		other.bytes[bit / 8] ^= (uint8_t) (1 << bit % 8);
+		accepted += apm_origin_verify(key, &other, good) == APM_OK;
+		for (uint32_t node = 0; node < good->path.count; node++)
+		{
+			ApmOriginProof changed = *good;
+
+			changed.path.nodes[node].bytes[bit / 8] ^= (uint8_t) (1 << bit % 8);
+			accepted += apm_origin_verify(key, leaf, &changed) == APM_OK;
+		}
+	}
+	for (uint32_t index = 0; index < good->size; index++)
+	{
+		ApmOriginProof changed = *good;
+
+		changed.index = index;
+		accepted += index != good->index && apm_origin_verify(key, leaf, &changed) == APM_OK;
+	}
+	return accepted;
+}
+
+/*
+ * What is remembered of one record's proof makes no other good: in any order, with another statement in
+ * between or not, each proof is as good as it is alone.
+ */
+static void
+test_neighbours(void)
+{
+	enum
+	{
+		MOST = 70
+	};
+	ApmEcKey *key = sample_key();
+	ApmEcKey *stranger = sample_key();
+	ApmDigest leaves[MOST];
+	ApmPath paths[MOST];
+	long accepted = 0;
+
+	for (uint8_t i = 0; i < MOST; i++)
+		leaves[i] = sample_digest(i);
+	for (uint32_t n = 1; n <= MOST; n++)
+	{
+		ApmOriginProof proof = {.size = n};
+		ApmDigest root;
+
+		CHECK_OK(apm_merkle_all_paths(leaves, n, paths, &root));
+		CHECK_OK(apm_origin_sign(key, &root, n, &proof.signature));
+		for (uint32_t i = 0; i < 3 * n; i++)
+		{
+			proof.index = i < n ? i : i * 29 % n; /* one after the other, then here and there */
+			proof.path = paths[proof.index];
+			CHECK_OK(apm_origin_verify(key, &leaves[proof.index], &proof));
+			if (i % 5 == 0)
+				accepted += count_changed(key, &leaves[proof.index], &proof);
+			accepted += apm_origin_verify(stranger, &leaves[proof.index], &proof) == APM_OK;
+		}
+	}
+	CHECK(accepted == 0);
+	apm_ec_free(stranger);
+	apm_ec_free(key);
+}
+
 /* Statements of every size up to 40: each record's proof holds for it and for no other. */
 static void
 test_statements(void)
@@ -181,6 +252,7 @@ main(void)
 {
 	test_every_bit();
 	test_statements();
+	test_neighbours();
 	test_proof_bounds();
 	test_remembered_signatures();
 	test_crafted_lengths();
