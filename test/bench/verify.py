@@ -1,7 +1,7 @@
 """S7: apm_verify() against the hashing and signature checks alone, and the memory that it takes.
 
 By default it shares the blocks out among the backend and parallel workers; by one backend is measured as well, since the
-yardstick has one core.  Memory is the peak of these processes together, which do nothing but verify, over the whole ledger and over
+yardstick has one core.  Memory is the peak of one of these processes, which do nothing but verify, over the whole ledger and over
 its first half: flat means that twice the transactions do not need more.
 """
 
@@ -13,6 +13,7 @@ import time
 from measuring import BIN, RECORDS, alternate, hospital, line, register, scaled, submit, yardstick
 
 PATIENTS = scaled(1000)
+WARMED_UP = 100000		# records behind which a process has met the largest of everything
 
 
 def timed_verification(server, to_height=None, settings=""):
@@ -59,7 +60,7 @@ def anonymous_kb(process):
 
 
 class Peak(threading.Thread):
-	"""Private memory of a backend and its workers while they run: what they allocated, not the shared buffers that they looked at."""
+	"""Private memory of a backend or one of its workers, whichever has most: what it allocated, not the shared buffers it looked at."""
 
 	def __init__(self, pid):
 		super().__init__(daemon=True)
@@ -70,7 +71,7 @@ class Peak(threading.Thread):
 			self.look()
 
 	def look(self):
-		self.peak = max(self.peak, sum(anonymous_kb(process) for process in [self.pid, *workers_of(self.pid)]))
+		self.peak = max(self.peak, *(anonymous_kb(process) for process in [self.pid, *workers_of(self.pid)]), 0)
 
 	def stop(self):
 		self.look()
@@ -105,6 +106,6 @@ def run(root):
 				 yardsticks, checks, at_least=0.5, aim=0.7),
 			line("S7", "apm_verify() by one backend", "transactions/s", [transactions / each["seconds"] for each in alone],
 				 yardsticks, checks),
-			line("S7", "peak memory, whole ledger beside its first half", "kB", [each["peak_kb"] for each in ours], [part["peak_kb"]],
-				 "the first half of the blocks", at_most=1.2)],
+			line("S7", "peak memory of a process, whole ledger beside its first half", "kB", [each["peak_kb"] for each in ours], [part["peak_kb"]],
+				 "the first half of the blocks", at_most=1.2 if RECORDS >= WARMED_UP else None, less_is_better=True)],
 	}
