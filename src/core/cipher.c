@@ -28,16 +28,38 @@
 static EVP_CIPHER *gcm = NULL;
 static EVP_CIPHER_CTX *context = NULL;
 
+static void
+drop_context(void)
+{
+	EVP_CIPHER_CTX_free(context);
+	context = NULL;
+}
+
+/*
+ * Sees to a context that knows its algorithm.  It is told only once: an EVP_CipherInit_ex2() that names one, were it the
+ * same, takes the context apart and makes it anew.
+ */
+static bool
+have_context(void)
+{
+	if (context != NULL)
+		return true;
+	if (gcm == NULL)
+		gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
+	if (gcm == NULL)
+		return false;
+	context = EVP_CIPHER_CTX_new();
+	if (context != NULL && EVP_CipherInit_ex2(context, gcm, NULL, NULL, 1, NULL) != 1)
+		drop_context();
+	return context != NULL;
+}
+
 static bool
 begin(const uint8_t key[32], const uint8_t nonce[APM_GCM_NONCE_LEN], ApmSlice aad, int encrypt)
 {
 	int len;
 
-	if (gcm == NULL)
-		gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
-	if (gcm != NULL && context == NULL)
-		context = EVP_CIPHER_CTX_new();
-	return context != NULL && EVP_CipherInit_ex2(context, gcm, key, nonce, encrypt, NULL) == 1 &&
+	return have_context() && EVP_CipherInit_ex2(context, NULL, key, nonce, encrypt, NULL) == 1 &&
 		   (aad.len == 0 || EVP_CipherUpdate(context, NULL, &len, aad.data, (int) aad.len) == 1);
 }
 
@@ -47,10 +69,9 @@ end(bool good)
 {
 	static const uint8_t zeros[32] = {0};
 
-	if (context != NULL && EVP_CipherInit_ex2(context, gcm, zeros, zeros, 1, NULL) != 1)
+	if (context != NULL && EVP_CipherInit_ex2(context, NULL, zeros, zeros, 1, NULL) != 1)
 	{
-		EVP_CIPHER_CTX_free(context);
-		context = NULL;
+		drop_context();
 		good = false;
 	}
 	if (!good)
