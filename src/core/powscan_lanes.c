@@ -230,7 +230,7 @@ begin_stretch(Stretch *stretch, const ApmPowTask *task, uint64_t nonce)
 	stretch->words16 = next_four(words[0], words[1], words[2], words[3]);
 }
 
-/* As ApmPowScan, for nonces of one stretch that end in low and so many more. */
+/* As ApmPowScan, for nonces of one stretch.  The one that an odd number of tries does not ask for is as good as none. */
 WITH_SHA static uint32_t
 scan_stretch(const Stretch *stretch, uint32_t bits, uint32_t low, uint32_t tries)
 {
@@ -244,8 +244,7 @@ scan_stretch(const Stretch *stretch, uint32_t bits, uint32_t low, uint32_t tries
 		s = hash_digests(&s, &before);
 		if (beginning(&s, 0) >> rest == 0)
 			return tried;
-		/* behind an odd number of tries there is one that nobody asked for */
-		if (beginning(&s, 1) >> rest == 0 && tried + 1 < tries)
+		if (beginning(&s, 1) >> rest == 0)
 			return tried + 1;
 	}
 	return tries;
