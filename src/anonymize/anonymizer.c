@@ -8,7 +8,7 @@
  *
  * A statement can last, though, and what it holds must not become old: a patient may be forgotten, a
  * profile changed.  After a moment everything is asked for again; and at once where our own transaction did anything since, or
- * took it back, where somebody else acts, and where the journal of erasures changed.
+ * took it back, and where somebody else acts.
  */
 #include "postgres.h"
 
@@ -18,7 +18,6 @@
 
 #include "anonymize/anonymizer.h"
 #include "anonymize/known.h"
-#include "keys/journal.h"
 
 #define MOMENT_US 1000000
 #define HELD_PATIENTS 1000
@@ -30,7 +29,6 @@ typedef struct ApmHeld
 	SubTransactionId subtransaction;
 	CommandId command;
 	uint64 since_us;
-	uint64 journal;
 	ApmActor actor;
 	ApmKnownSet *patients;
 	int loaded;
@@ -52,7 +50,7 @@ still_holds(const ApmAnonymizer *anonymizer, const ApmActor *actor)
 	return held->transaction == MyProc->lxid && held->subtransaction == GetCurrentSubTransactionId() &&
 		   held->command == GetCurrentCommandId(false) && now >= held->since_us &&
 		   now - held->since_us < MOMENT_US && held->loaded < HELD_PATIENTS &&
-		   same_actor(&held->actor, actor) && held->journal == apm_journal_serial(&anonymizer->out.chain);
+		   same_actor(&held->actor, actor);
 }
 
 /* Asks for everything but patients.  A section ends in the memory context in which it began. */
@@ -73,7 +71,6 @@ fill(ApmAnonymizer *anonymizer, const ApmActor *actor)
 	apm_outgoing_start(&anonymizer->out, &anonymizer->who);
 	apm_declared_load(&anonymizer->declared);
 	held->patients = apm_known_new();
-	held->journal = apm_journal_serial(&anonymizer->out.chain);
 	apm_section_end(&section);
 }
 
