@@ -18,15 +18,14 @@ SCRIPT = """SELECT apm_register_patient(gen_random_uuid()::text, '{"Firstname": 
 
 def run(root):
 	server = hospital(root, {"apm.salting_rounds": str(ROUNDS_OF_BCRYPT)})
-	calls = max(1, SESSIONS * EACH * BCRYPTS // CORES)
 
 	def registrations():
-		each_second = pgbench(server, SCRIPT, SESSIONS, "-t", str(EACH))
+		each_second = pgbench(server, SCRIPT, SESSIONS, "-t", str(EACH), role="clerk")
 		wait_until_quiet(server)
 		return each_second * BCRYPTS
 
 	try:
-		ours, theirs = alternate(registrations, lambda: float(yardstick("register", CORES, ROUNDS_OF_BCRYPT, calls)))
+		ours, theirs = alternate(registrations, lambda: float(yardstick("register", SESSIONS, ROUNDS_OF_BCRYPT, EACH * BCRYPTS)))
 	finally:
 		server.stop()
 	return {
@@ -34,5 +33,5 @@ def run(root):
 		"settings": {"apm.salting_rounds": ROUNDS_OF_BCRYPT, "sessions": SESSIONS, "registrations a round": SESSIONS * EACH,
 					 "bcrypts a registration": BCRYPTS},
 		"lines": [line("S9", "registration, bcrypts of parallel sessions", "bcrypts/s", ours, theirs,
-					   f"crypt_rn in {CORES} processes", at_least=0.95)],
+					   "crypt_rn in as many processes", at_least=0.95)],
 	}
