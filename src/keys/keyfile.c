@@ -325,6 +325,23 @@ apm_keyfile_write_behind(const char *name, size_t kept, ApmSlice bytes)
 }
 
 void
+apm_keyfile_overwrite(const char *name, size_t at, ApmSlice bytes)
+{
+	int fd = open_to_write(name);
+
+	errno = 0;
+	if (pwrite(fd, bytes.data, bytes.len, (off_t) at) != (ssize_t) bytes.len)
+	{
+		if (errno == 0)
+			errno = ENOSPC;
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not write file \"%s\": %m", name)));
+	}
+	if (fdatasync(fd) != 0)
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not write file \"%s\" to disk: %m", name)));
+	CloseTransientFile(fd);
+}
+
+void
 apm_keyfile_sync(const char *name)
 {
 	sync_file(open_to_write(name), name);

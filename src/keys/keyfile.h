@@ -56,6 +56,11 @@ extern void apm_keyfile_remove(const char *name);
  * caller sees to it that nobody else writes the file meanwhile.
  */
 extern void apm_keyfile_write_behind(const char *name, size_t kept, ApmSlice bytes);
+/*
+ * Puts bytes in the place of as many in the middle of a private file that is there; durable when it returns, and the rest
+ * of the file as it was.  A crash leaves some of the new and some of the old in their place.
+ */
+extern void apm_keyfile_overwrite(const char *name, size_t at, ApmSlice bytes);
 /* What the file holds becomes durable, whoever wrote it. */
 extern void apm_keyfile_sync(const char *name);
 

@@ -2,9 +2,12 @@
  * signstate.c
  *	  What this node last signed, in a file outside the data directory.
  *
- * The file is written before each signature is committed, so it is small, of fixed
- * length, and replaced by renaming.  The checksum is there for disks and hands, not
- * for attackers: who can write the file can sign, too.
+ * The file is written before each signature is committed, and a block waits for that.  To replace a
+ * file takes two flushes, of the new one and of the directory, and each of them writes
+ * metadata; so it is written in place, in one flush.  It has two pages, each with one state, and the older
+ * one is overwritten: a crash in the middle of that leaves the newer one whole, and what was going
+ * to be signed is not signed.  A serial number tells which is newer, since heights may go back.  The
+ * checksum is there for disks and hands, not for attackers: who can write the file can sign, too.
  *
  * The lock is an flock on a file of its own, since the sign-state itself is another file
  * after each write.  It belongs to the process and ends with it, however it ends.  What it
@@ -28,18 +31,24 @@
 #include "keys/signstate.h"
 
 #define STATE_TAG 'S'
-#define STATE_VERSION 1
-#define STATE_BODY_LEN (2 + APM_DIGEST_LEN + 8 + APM_DIGEST_LEN + 3 * 8 + 2 * 4)
+#define STATE_VERSION 2
+#define STATE_BODY_LEN (2 + 8 + APM_DIGEST_LEN + 8 + APM_DIGEST_LEN + 3 * 8 + 2 * 4)
 #define STATE_LEN (STATE_BODY_LEN + APM_DIGEST_LEN)
+#define PAGES 2
+#define PAGE_LEN 4096 /* what disks write at once, or more */
+#define FILE_LEN (PAGES * PAGE_LEN)
 #define FILE_PREFIX "sign-state"
 
+/* A page: zeros behind the state. */
 static void
-encode(const ApmSignState *state, ApmBuf *out)
+encode(const ApmSignState *state, uint64 serial, ApmBuf *out)
 {
+	static const uint8 zeros[PAGE_LEN - STATE_LEN];
 	ApmDigest checksum;
 
 	apm_put_u8(out, STATE_TAG);
 	apm_put_u8(out, STATE_VERSION);
+	apm_put_u64(out, serial);
 	apm_put_raw(out, state->chain.bytes, APM_DIGEST_LEN);
 	apm_put_u64(out, state->height);
 	apm_put_raw(out, state->hash.bytes, APM_DIGEST_LEN);
@@ -51,22 +60,22 @@ encode(const ApmSignState *state, ApmBuf *out)
 	apm_check(apm_buf_status(out), "write the sign-state");
 	apm_check(apm_sha256(out->data, out->len, &checksum), "write the sign-state");
 	apm_put_raw(out, checksum.bytes, APM_DIGEST_LEN);
+	apm_put_raw(out, zeros, sizeof(zeros));
 	apm_check(apm_buf_status(out), "write the sign-state");
 }
 
-/* False unless these are the bytes of a sign-state. */
+/* False unless these are the bytes of a page with a state. */
 static bool
-decode(ApmSlice in, ApmSignState *out)
+decode(ApmSlice in, ApmSignState *out, uint64 *serial)
 {
 	ApmReader r;
 	ApmDigest checksum;
 	ApmDigest computed;
 
-	if (in.len != STATE_LEN)
-		return false;
-	apm_reader_init(&r, in);
+	apm_reader_init(&r, APM_SLICE(in.data, STATE_LEN));
 	apm_expect_u8(&r, STATE_TAG);
 	apm_expect_u8(&r, STATE_VERSION);
+	*serial = apm_get_u64(&r);
 	apm_get_raw(&r, out->chain.bytes, APM_DIGEST_LEN);
 	out->height = apm_get_u64(&r);
 	apm_get_raw(&r, out->hash.bytes, APM_DIGEST_LEN);
@@ -82,18 +91,42 @@ decode(ApmSlice in, ApmSignState *out)
 	return apm_equal(checksum.bytes, computed.bytes, APM_DIGEST_LEN);
 }
 
+/* The newest state in the file and its page; false if there is no file.  *page is -1 if no page is whole. */
+static bool
+read_newest(const char *name, ApmSignState *out, uint64 *serial, int *page)
+{
+	ApmBuf bytes = {0};
+
+	*page = -1;
+	*serial = 0;
+	if (!apm_keyfile_read(name, APM_FILE_PRIVATE, FILE_LEN, &bytes))
+		return false;
+	for (int i = 0; i < PAGES && bytes.len == FILE_LEN; i++)
+	{
+		ApmSignState state;
+		uint64 its;
+
+		if (!decode(APM_SLICE(bytes.data + i * PAGE_LEN, PAGE_LEN), &state, &its) ||
+			(*page >= 0 && its <= *serial))
+			continue;
+		*out = state;
+		*serial = its;
+		*page = i;
+	}
+	apm_buf_reset(&bytes);
+	return true;
+}
+
 bool
 apm_signstate_read(const ApmDigest *chain, ApmSignState *out)
 {
-	ApmBuf bytes = {0};
 	char *name = apm_keyfile_of_chain(FILE_PREFIX, chain, "");
-	bool good;
+	uint64 serial;
+	int page;
 
-	if (!apm_keyfile_read(name, APM_FILE_PRIVATE, STATE_LEN, &bytes))
+	if (!read_newest(name, out, &serial, &page))
 		return false;
-	good = decode(APM_SLICE(bytes.data, bytes.len), out);
-	apm_buf_reset(&bytes);
-	if (!good)
+	if (page < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_APM_KEY_REFUSED), errmsg("file \"%s\" is not a whole sign-state", name)));
 	if (!apm_equal(out->chain.bytes, chain->bytes, APM_DIGEST_LEN))
@@ -102,14 +135,36 @@ apm_signstate_read(const ApmDigest *chain, ApmSignState *out)
 	return true;
 }
 
+/* A new file, whatever there was: the state on its first page, nothing on the others. */
+static void
+write_file(const char *name, const ApmSignState *state)
+{
+	static const uint8 zeros[FILE_LEN - PAGE_LEN];
+	ApmBuf bytes = {0};
+
+	encode(state, 1, &bytes);
+	apm_put_raw(&bytes, zeros, sizeof(zeros));
+	apm_check(apm_buf_status(&bytes), "write the sign-state");
+	apm_keyfile_replace(name, APM_SLICE(bytes.data, bytes.len));
+	apm_buf_reset(&bytes);
+}
+
 void
 apm_signstate_write(const ApmSignState *state)
 {
+	char *name = apm_keyfile_of_chain(FILE_PREFIX, &state->chain, "");
+	ApmSignState newest;
 	ApmBuf bytes = {0};
+	uint64 serial;
+	int page;
 
-	encode(state, &bytes);
-	apm_keyfile_replace(apm_keyfile_of_chain(FILE_PREFIX, &state->chain, ""),
-						APM_SLICE(bytes.data, bytes.len));
+	if (!read_newest(name, &newest, &serial, &page) || page < 0)
+	{
+		write_file(name, state);
+		return;
+	}
+	encode(state, serial + 1, &bytes);
+	apm_keyfile_overwrite(name, (size_t) ((page + 1) % PAGES) * PAGE_LEN, APM_SLICE(bytes.data, bytes.len));
 	apm_buf_reset(&bytes);
 }
 

@@ -28,7 +28,8 @@ typedef struct ApmSignState
 
 /*
  * Reads the sign-state of a chain.  False if there is none.  Raises AP003 if it is
- * there and not to be trusted: damaged, of another chain, a link, another's file.
+ * there and not to be trusted: damaged, of another chain, a link, another's file.  Of one whose newest
+ * state is damaged, as by a crash while it was written, the one before it is read.
  */
 extern bool apm_signstate_read(const ApmDigest *chain, ApmSignState *out);
 

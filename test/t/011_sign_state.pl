@@ -53,13 +53,28 @@ wait_for($node, 'ward', 'SELECT state_lock()', 'until the first has gone');
 # --- refused
 my $good = slurp_file("$keys/$name");
 my $spew = sub { open(my $file, '>:raw', "$keys/$name") or die $!; print $file $_[0]; close($file) };
-foreach my $at (0, 1, 2, 40, 80, length($good) - 1)
+is(length($good), 2 * 4096, 'it has two pages');
+foreach my $at (0, 1, 2, 9, 40, 80, 137)
 {
 	my $bad = $good;
+	substr($bad, 4096 + $at, 1) ^= "\x01";
+	$spew->($bad);
+	is(query($node, 'clinic', 'SELECT state_read()'), "5 5 $here", "a bit at $at that a crash flipped in what was being written: the state before");
 	substr($bad, $at, 1) ^= "\x01";
 	$spew->($bad);
-	fails_with($node, 'clinic', 'SELECT state_read()', 'AP003', qr/is not a whole sign-state/, "a flipped bit at $at");
+	fails_with($node, 'clinic', 'SELECT state_read()', 'AP003', qr/is not a whole sign-state/, "a flipped bit at $at, in both pages");
 }
+my $torn = substr($good, 0, 4096 + 60) . ("\0" x (4096 - 60));
+$spew->($torn);
+is(query($node, 'clinic', 'SELECT state_read()'), "5 5 $here", 'a page that was written in part');
+query($node, 'clinic', 'SELECT state_write(6)');
+is(slurp_file("$keys/$name"), $good, 'is written again, the other one is not touched');
+query($node, 'clinic', 'SELECT state_write(4)');
+is(query($node, 'clinic', 'SELECT state_read()'), "4 4 $here", 'a state of a lower height that was written later counts');
+is(substr(slurp_file("$keys/$name"), 4096), substr($good, 4096), 'and has taken the place of the oldest');
+$spew->("\0" x 8192);
+query($node, 'clinic', 'SELECT state_write(6)');
+is(query($node, 'clinic', 'SELECT state_read()'), "6 6 $here", 'a damaged file is replaced');
 $spew->(substr($good, 0, -1));
 fails_with($node, 'clinic', 'SELECT state_read()', 'AP003', qr/is not a whole sign-state/, 'a short file');
 $spew->($good . "\0");

@@ -109,12 +109,13 @@ foreach my $table (qw(verdict candidate block))
 
 # --- the candidate is committed, the sign-state is not written yet
 my $keys = key_directory($node);
-chmod(0500, $keys) or die $!;
+my ($state) = grep { !/\.lock$/ } glob("$keys/sign-state-*");
+chmod(0400, $state) or die $!;
 put();
 wait_for($node, 'clinic', q(SELECT count(*) > 0 FROM apm.status WHERE worker = 'apm miner' AND errors > 0),
 	'the sign-state cannot be written');
 $node->stop('immediate');
-chmod(0700, $keys) or die $!;
+chmod(0600, $state) or die $!;
 $node->start;
 all_is_well('stopped between candidate and sign-state');
 
@@ -149,8 +150,25 @@ like(sql('SELECT apm_accept_rollback(give_up => true)'), qr/accepted what was lo
 sql("SELECT patient('p" . ($patients - 2) . "')");    # the one that is gone
 all_is_well('what is left of it is mined');
 
+# --- the machine stopped while the sign-state was being written: one of its pages is not whole
+my $whole = slurp_file($state);
+my $newest = (sort { substr($whole, $b * 4096 + 2, 8) cmp substr($whole, $a * 4096 + 2, 8) } 0, 1)[0];
+$blocker = hold('candidate');
+put();
+wait_until_held('proposing a block');
+$node->stop('immediate');
+eval { $blocker->quit };
+{
+	# the page that would be written next
+	open(my $file, '+<:raw', $state) or die $!;
+	seek($file, (1 - $newest) * 4096, 0) or die $!;
+	print $file ("\xff" x 100) or die $!;
+	close($file) or die $!;
+}
+$node->start;
+all_is_well('torn sign-state');
+
 # --- the sign-state is changed behind the miner's back while it makes a block
-my ($state) = grep { !/\.lock$/ } glob("$keys/sign-state-*");
 my $saved = slurp_file($state);
 $blocker = hold('candidate');
 put();
@@ -166,13 +184,13 @@ chmod(0600, $state) or die $!;
 sql('SELECT apm_run_miner()');
 all_is_well('the sign-state is back');
 
-# --- no room in the key directory: a file in the place where the new sign-state would be written
-mkdir(($state =~ s{([^/]+)$}{.$1.new}r)) or die $!;
+# --- the sign-state cannot be written for a while
+chmod(0400, $state) or die $!;
 put();
 wait_for($node, 'clinic', q(SELECT last_error_code IS NOT NULL AND (SELECT count(*) = 1 FROM apm.candidate) FROM apm.status WHERE worker = 'apm miner'),
 	'the new sign-state cannot be written: an error, and the block is not signed');
-rmdir(($state =~ s{([^/]+)$}{.$1.new}r)) or die $!;
-all_is_well('there is room again');
+chmod(0600, $state) or die $!;
+all_is_well('it can be written again');
 
 # --- while mining
 $node->safe_psql('postgres', 'CREATE DATABASE slow');
