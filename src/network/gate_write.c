@@ -2,9 +2,11 @@
  * gate_write.c
  *	  The trace of a reading: the questions of the query gate's letters, written before anybody is answered.
  *
- * All questions of a letter go into the pool in one flushed transaction, with who is behind the
+ * All questions of a letter go into the pool in one transaction, with who is behind the
  * staff pseudonym and the notes that the questions have the digests of.  From then on the trace is
- * there, whatever the reader does.
+ * there, whatever the reader does.  It is not waited for until it is on disk: the miner flushes it with the
+ * candidate of its block, and once more with the block, before anybody is answered.  A crash before that takes
+ * back a question to which there was no answer.
  *
  * Nothing that is written here can be locked by a client, or a reader's own transaction could make the
  * worker wait for the reader who waits for it: apm.staff has no unique key for that reason, and apm.note is
@@ -190,7 +192,7 @@ write_letters(ApmGateLetter *const *letters, int n)
 		questions += letters[i]->n;
 	}
 	apm_pool_put(tids, qts, questions);
-	apm_turn_commit();
+	apm_turn_commit_async();
 }
 
 void

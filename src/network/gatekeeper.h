@@ -54,7 +54,7 @@ typedef struct ApmGateLetter
 extern ApmGateLetter *apm_gate_open_letter(const ApmLetter *letter);
 
 /*
- * Writes the questions of these letters, who asks and their notes, flushed.  If it fails together, each letter is
+ * Writes the questions of these letters, who asks and their notes.  If it fails together, each letter is
  * tried alone; one that fails is failed and NULL in the array then.
  */
 extern void apm_gate_write(ApmGateLetter **letters, int n);
