@@ -203,7 +203,12 @@ read_entry(uint64 row, ApmEntry *out)
 void
 apm_contract_judge(ApmBatch *batch, const ApmDigest *chain)
 {
-	static ApmStatement clear = {.sql = "DELETE FROM ONLY apm.verdict"};
+	/* what anybody has left there before, and then these: a walk through the whole table would meet all that there were */
+	static ApmStatement clear = {
+		.sql = "DELETE FROM ONLY apm.verdict WHERE seq = ANY ($1)",
+		.nargs = 1,
+		.types = {INT8ARRAYOID},
+	};
 	static ApmStatement put = {
 		.sql = "INSERT INTO apm.verdict (seq, pt)"
 			   " SELECT p.seq, p.pt FROM ONLY apm.pool AS p WHERE p.seq = ANY ($1) ORDER BY p.seq"
@@ -214,7 +219,7 @@ apm_contract_judge(ApmBatch *batch, const ApmDigest *chain)
 	Datum args[] = {apm_int8_array(batch->seqs, batch->n)};
 	volatile uint64 rows = 0;
 
-	apm_run(&clear, NULL);
+	apm_run(&clear, args);
 	load_state(batch, chain);
 	session = batch;
 	PG_TRY();
@@ -231,6 +236,7 @@ apm_contract_judge(ApmBatch *batch, const ApmDigest *chain)
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE), errmsg("the pool changed under the contract")));
 	for (uint64 row = 0; row < rows; row++)
 		read_entry(row, &batch->entries[row]);
+	apm_run(&clear, args);
 }
 
 void

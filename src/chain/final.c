@@ -15,6 +15,7 @@
 #include "chain/final.h"
 #include "chain/make.h"
 #include "keys/keyring.h"
+#include "worker/front.h"
 #include "worker/worker.h"
 
 #define FINAL_TAG 'F'
@@ -76,14 +77,17 @@ int
 apm_final_peek(ApmFinalBlock *out, int max_blocks)
 {
 	static ApmStatement get = {
-		.sql =
-			"SELECT f.id, f.height, f.tries, f.sealed FROM ONLY apm.final_queue AS f ORDER BY f.id LIMIT $1",
-		.nargs = 1,
-		.types = {INT4OID},
+		.sql = "SELECT f.id, f.height, f.tries, f.sealed FROM ONLY apm.final_queue AS f"
+			   " WHERE f.id >= $2 ORDER BY f.id LIMIT $1",
+		.nargs = 2,
+		.types = {INT4OID, INT8OID},
 	};
-	Datum args[] = {Int32GetDatum(max_blocks)};
+	static ApmFront front;
+	Datum args[] = {Int32GetDatum(max_blocks), Int64GetDatum(apm_front_begin(&front))};
 	int rows = (int) apm_run(&get, args);
 
+	/* only the miner puts rows here, so that none comes late: nobody need look again for the front's sake */
+	(void) apm_front_end(&front, rows > 0, rows > 0 ? apm_row_int8(0, 1) : 0);
 	for (int row = 0; row < rows; row++)
 	{
 		out[row].id = apm_row_int8(row, 1);

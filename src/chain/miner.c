@@ -51,7 +51,7 @@ read_situation(ApmSituation *s, MemoryContext context)
 	if (why == APM_REFUSAL_NONE && !apm_ledger_tip(&s->tip))
 		why = APM_REFUSAL_LOADED;
 	if (why == APM_REFUSAL_NONE)
-		s->has_candidate = apm_candidate_read(&s->candidate, context);
+		s->has_candidate = apm_candidate_read(s->tip.header.height, &s->candidate, context);
 	apm_turn_commit_async();
 	return why;
 }
@@ -79,7 +79,7 @@ settle(ApmSituation *s, MemoryContext context, bool *advanced)
 			if (s->has_candidate)
 			{
 				apm_turn_begin("dropping a block that was not signed");
-				apm_candidate_drop();
+				apm_candidate_drop(s->candidate.header.height);
 				apm_turn_commit();
 			}
 			break;

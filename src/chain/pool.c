@@ -21,9 +21,12 @@
 #include "apm_sql.h"
 #include "chain/batch.h"
 #include "keys/keyring.h"
+#include "worker/front.h"
 #include "worker/worker.h"
 
 #define POOL_TRIES 3
+
+static ApmFront front;
 
 void
 apm_pool_put(const ApmUuid *tids, const ApmSlice *pts, int n)
@@ -58,22 +61,24 @@ choose_rows(int64 *seqs, int limit, int *looked)
 		.sql = "SELECT p.seq, pg_catalog.octet_length(p.pt)::pg_catalog.int8, l.known IS NOT NULL"
 			   " FROM ONLY apm.pool AS p LEFT JOIN LATERAL ("
 			   "SELECT true AS known FROM ONLY apm.leaf AS l WHERE l.tid = p.tid LIMIT 1) AS l ON true"
-			   " ORDER BY p.seq LIMIT $1",
-		.nargs = 1,
-		.types = {INT4OID},
+			   " WHERE p.seq >= $2 ORDER BY p.seq LIMIT $1",
+		.nargs = 2,
+		.types = {INT4OID, INT8OID},
 	};
 	static ApmStatement drop = {
 		.sql = "DELETE FROM ONLY apm.pool AS p WHERE p.seq = ANY ($1)",
 		.nargs = 1,
 		.types = {INT8ARRAYOID},
 	};
-	Datum args[] = {Int32GetDatum(limit)};
+	Datum args[] = {Int32GetDatum(limit), Int64GetDatum(apm_front_begin(&front))};
 	uint64 rows = apm_run(&oldest, args);
 	int64 *known = palloc_array(int64, Max(rows, 1));
 	int64 bytes = 0;
 	int nknown = 0;
 	int n = 0;
 
+	/* one process at a time puts rows here, so that none comes late: nobody need look again for the front's sake */
+	(void) apm_front_end(&front, rows > 0, rows > 0 ? apm_row_int8(0, 1) : 0);
 	for (uint64 row = 0; row < rows; row++)
 	{
 		if (apm_row_bool(row, 3))

@@ -88,7 +88,7 @@ settle_sign_state(const ApmDigest *chain, bool give_up, StringInfo said)
 
 	if (!apm_ledger_tip(&tip))
 		ereport(ERROR, (errcode(ERRCODE_APM_TAMPERED), errmsg("the ledger has no block")));
-	has_candidate = apm_candidate_read(&candidate, CurrentMemoryContext);
+	has_candidate = apm_candidate_read(0, &candidate, CurrentMemoryContext);
 	step = apm_signing_look(chain, &tip, has_candidate ? &candidate : NULL, &why);
 	if (step == APM_SIGNING_GO_ON ||
 		(step == APM_SIGNING_COMPLETE && apm_signing_can_complete(chain, &candidate)))
@@ -99,7 +99,7 @@ settle_sign_state(const ApmDigest *chain, bool give_up, StringInfo said)
 				 errhint("Its miner holds the sign-state in apm.key_directory; end it for good first.")));
 	require_given_up(chain, &tip, give_up, said);
 	if (step == APM_SIGNING_COMPLETE)
-		apm_candidate_drop();
+		apm_candidate_drop(0);
 	apm_signing_record(chain, tip.header.height, &tip.hash);
 	return true;
 }

@@ -39,15 +39,21 @@ same(const ApmDigest *a, const ApmDigest *b)
 	return memcmp(a, b, sizeof(ApmDigest)) == 0;
 }
 
+/* By height, because all candidates that there were stand in the way of who looks at them all, while a snapshot is held. */
 bool
-apm_candidate_read(ApmCandidate *out, MemoryContext context)
+apm_candidate_read(uint64 height, ApmCandidate *out, MemoryContext context)
 {
-	static ApmStatement get = {.sql = "SELECT c.hash, c.header, c.entries FROM ONLY apm.candidate AS c"};
+	static ApmStatement get = {
+		.sql = "SELECT c.hash, c.header, c.entries FROM ONLY apm.candidate AS c WHERE c.height >= $1",
+		.nargs = 1,
+		.types = {INT8OID},
+	};
+	Datum args[] = {Int64GetDatum((int64) height)};
 	MemoryContext old;
 	ApmSlice header;
 	size_t n;
 
-	if (apm_run(&get, NULL) == 0)
+	if (apm_run(&get, args) == 0)
 		return false;
 	apm_row_digest(0, 1, &out->hash);
 	header = apm_row_bytea(0, 2);
@@ -61,13 +67,16 @@ apm_candidate_read(ApmCandidate *out, MemoryContext context)
 }
 
 void
-apm_candidate_drop(void)
+apm_candidate_drop(uint64 height)
 {
-	static ApmStatement candidate = {.sql = "DELETE FROM ONLY apm.candidate"};
-	static ApmStatement verdict = {.sql = "DELETE FROM ONLY apm.verdict"};
+	static ApmStatement drop = {
+		.sql = "DELETE FROM ONLY apm.candidate AS c WHERE c.height >= $1",
+		.nargs = 1,
+		.types = {INT8OID},
+	};
+	Datum args[] = {Int64GetDatum((int64) height)};
 
-	apm_run(&candidate, NULL);
-	apm_run(&verdict, NULL);
+	apm_run(&drop, args);
 }
 
 /*
@@ -219,7 +228,7 @@ sign_and_append(ApmNewBlock *block)
 	apm_ledger_append(block);
 	apm_final_put(block);
 	apm_pool_remove(block->entries, block->n);
-	apm_candidate_drop();
+	apm_candidate_drop(block->header.height);
 }
 
 void

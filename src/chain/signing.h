@@ -21,8 +21,8 @@ typedef struct ApmCandidate
 	int n;
 } ApmCandidate;
 
-/* False if there is none.  In a transaction; allocates in context. */
-extern bool apm_candidate_read(ApmCandidate *out, MemoryContext context);
+/* One of that height or above; false if there is none.  In a transaction; allocates in context. */
+extern bool apm_candidate_read(uint64 height, ApmCandidate *out, MemoryContext context);
 
 /* What is to be done, as sign-state, ledger and candidate stand to each other. */
 typedef enum ApmSigningStep
@@ -58,8 +58,8 @@ extern bool apm_signing_complete(const ApmChainIdentity *identity, const ApmTip 
  */
 extern bool apm_signing_can_complete(const ApmDigest *chain, const ApmCandidate *candidate);
 
-/* Deletes a candidate that was never signed.  In a transaction. */
-extern void apm_candidate_drop(void);
+/* Deletes a candidate of that height or above.  In a transaction. */
+extern void apm_candidate_drop(uint64 height);
 
 /* Durably: this node signed this block last, here.  Needs the lock. */
 extern void apm_signing_record(const ApmDigest *chain, uint64 height, const ApmDigest *hash);

@@ -22,6 +22,7 @@
 #include "apm_sql.h"
 #include "chain/chain.h"
 #include "cloud/store.h"
+#include "worker/front.h"
 #include "worker/worker.h"
 
 #define BATCH_ROWS 1000
@@ -44,10 +45,10 @@ claim(ApmStoreRow *out, int *wait)
 {
 	static ApmStatement oldest = {
 		"SELECT id, rid, tid, pg_catalog.octet_length(apr), replaces FROM ONLY apm.outbox"
-		" WHERE not_before IS NULL OR not_before <= pg_catalog.now()"
+		" WHERE (not_before IS NULL OR not_before <= pg_catalog.now()) AND id >= $2"
 		" ORDER BY id LIMIT $1",
-		1,
-		{INT8OID},
+		2,
+		{INT8OID, INT8OID},
 		NULL,
 	};
 	static ApmStatement due = {
@@ -57,14 +58,18 @@ claim(ApmStoreRow *out, int *wait)
 		{0},
 		NULL,
 	};
-	Datum args[1] = {Int64GetDatum(push.rows)};
+	static ApmFront front;
+	Datum args[2] = {Int64GetDatum(push.rows)};
 	int64 bytes = 0;
 	int found;
+	int again;
 	int n = 0;
 
 	apm_turn_begin("claiming from the outbox");
 	*wait = APM_TURN_IDLE;
+	args[1] = Int64GetDatum(apm_front_begin(&front));
 	found = (int) apm_run(&oldest, args);
+	again = apm_front_end(&front, found > 0, found > 0 ? apm_row_int8(0, 1) : 0);
 	for (int i = 0; i < found; i++)
 	{
 		bytes += apm_row_int4(i, 4);
@@ -83,6 +88,7 @@ claim(ApmStoreRow *out, int *wait)
 		apm_run(&due, NULL);
 		if (!apm_row_null(0, 1))
 			*wait = (int) TimestampDifferenceMilliseconds(GetCurrentTimestamp(), apm_row_time(0, 1)) + 1;
+		*wait = apm_turn_sooner(*wait, again);
 	}
 	apm_turn_commit_async();
 	return n;

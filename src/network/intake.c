@@ -31,6 +31,7 @@
 #include "apm_sql.h"
 #include "chain/chain.h"
 #include "keys/keyring.h"
+#include "worker/front.h"
 #include "worker/worker.h"
 #include "network/network_server.h"
 
@@ -53,7 +54,10 @@ typedef struct ApmIntake
 	int n;
 	int64 oldest; /* of the rows looked at, also if that one cannot be read */
 	bool more;	  /* there may be more than these */
+	int next;	  /* when to look again if there are none, as a turn answers it */
 } ApmIntake;
+
+static ApmFront front;
 
 /* How many of the next rows go one by one, since a batch with them failed. */
 static int singly = 0;
@@ -65,7 +69,8 @@ release_due(void)
 	static ApmStatement release = {
 		"UPDATE ONLY apm.queue SET not_before = NULL WHERE not_before <= pg_catalog.now()", 0, {0}, NULL};
 
-	apm_run(&release, NULL);
+	if (apm_run(&release, NULL) > 0)
+		apm_front_reset(&front);
 }
 
 /* Reads and opens the oldest ready rows, as many as make a batch. */
@@ -74,17 +79,22 @@ claim(ApmIntake *intake)
 {
 	/* the limits are constants: with a parameter the planner guesses, and may sort the whole queue */
 	static ApmStatement oldest = {
-		"SELECT id, sealed FROM ONLY apm.queue WHERE not_before IS NULL ORDER BY id LIMIT 1000",
-		0,
-		{0},
+		"SELECT id, sealed FROM ONLY apm.queue WHERE not_before IS NULL AND id >= $1 ORDER BY id LIMIT 1000",
+		1,
+		{INT8OID},
 		NULL};
 	static ApmStatement one = {
-		"SELECT id, sealed FROM ONLY apm.queue WHERE not_before IS NULL ORDER BY id LIMIT 1", 0, {0}, NULL};
-	int found = (int) apm_run(singly > 0 ? &one : &oldest, NULL);
+		"SELECT id, sealed FROM ONLY apm.queue WHERE not_before IS NULL AND id >= $1 ORDER BY id LIMIT 1",
+		1,
+		{INT8OID},
+		NULL};
+	Datum args[] = {Int64GetDatum(apm_front_begin(&front))};
+	int found = (int) apm_run(singly > 0 ? &one : &oldest, args);
 	size_t bytes = 0;
 
 	intake->n = 0;
 	intake->oldest = found > 0 ? apm_row_int8(0, 1) : 0;
+	intake->next = apm_front_end(&front, found > 0, intake->oldest);
 	intake->rows = palloc0(sizeof(ApmQueued) * Max(found, 1));
 	while (intake->n < found && bytes < BATCH_BYTES)
 	{
@@ -249,7 +259,8 @@ apm_queue_release_waiting(void)
 		{0},
 		NULL};
 
-	apm_run(&release, NULL);
+	if (apm_run(&release, NULL) > 0)
+		apm_front_reset(&front);
 }
 
 /*
@@ -364,7 +375,7 @@ take_batch(ApmIntake *intake)
 	if (loaded)
 		next = APM_TURN_IDLE;
 	else
-		next = intake->more ? APM_TURN_AGAIN : next_due();
+		next = intake->more ? APM_TURN_AGAIN : apm_turn_sooner(intake->next, next_due());
 	if (intake->n > 0)
 	{
 		size_t size = sizeof(ApmQueued) * intake->n;
