@@ -120,24 +120,30 @@ open_row(uint64 row)
 	return patient;
 }
 
-/* Is the aPid in that column of a row in the journal of the chain in the other? */
+/* The chain whose journal is asked; false where there is none, and so no patient.  May run a statement. */
 static bool
-in_journal(uint64 row, int apid, int chain)
+our_chain(ApmDigest *chain)
 {
-	ApmDigest of_chain;
+	ApmDigest origin;
 
-	apm_row_digest(row, chain, &of_chain);
-	return apm_journal_has(&of_chain, apm_row_text(row, apid));
+	return apm_chain_identity(chain, &origin);
+}
+
+/* Is the aPid in that column of a row in the chain's journal? */
+static bool
+in_journal(const ApmDigest *chain, uint64 row, int apid)
+{
+	return apm_journal_has(chain, apm_row_text(row, apid));
 }
 
 void
 apm_patients_load(const ApmDigest *indexes, int n, ApmPatient **out)
 {
 	static ApmStatement load = {
-		"SELECT p.index_key, p.apid, p.wrapped_key, p.generation, f.version, f.sealed, w.place, c.chain"
+		"SELECT p.index_key, p.apid, p.wrapped_key, p.generation, f.version, f.sealed, w.place"
 		" FROM pg_catalog.unnest($1) WITH ORDINALITY AS w (index_key, place)"
 		" JOIN apm.patient AS p ON p.index_key = w.index_key AND NOT p.erasing"
-		" CROSS JOIN ONLY apm.chain AS c CROSS JOIN LATERAL (SELECT v.version, v.sealed FROM apm.profile AS v WHERE v.apid = p.apid"
+		" CROSS JOIN LATERAL (SELECT v.version, v.sealed FROM apm.profile AS v WHERE v.apid = p.apid"
 		" AND NOT EXISTS (SELECT FROM ONLY apm.final_transaction AS t WHERE t.tid = v.tid AND t.rule <> 0)"
 		" ORDER BY v.version DESC LIMIT 1) AS f",
 		1,
@@ -145,67 +151,79 @@ apm_patients_load(const ApmDigest *indexes, int n, ApmPatient **out)
 		NULL,
 	};
 	Datum args[] = {apm_digest_array(indexes, n)};
-	uint64 rows = apm_run_latest(&load, args);
-	SPITupleTable *found = SPI_tuptable;
+	SPITupleTable *found;
+	ApmDigest chain;
+	uint64 rows;
 
 	memset(out, 0, sizeof(*out) * n);
+	if (!our_chain(&chain))
+		return;
+	rows = apm_run_latest(&load, args);
+	found = SPI_tuptable;
 	for (uint64 i = 0; i < rows; i++)
 	{
-		if (!in_journal(i, 2, 8))
+		if (!in_journal(&chain, i, 2))
 			out[apm_row_int8(i, 7) - 1] = open_row(i);
 	}
 	SPI_freetuptable(found);
 }
 
-/* Looks n indexes up; each row is one that was found. */
+/* Looks n indexes up: rows of place, apid, erasing; those that are found.  Most often it is one. */
 static uint64
 find_rows(const ApmDigest *indexes, int n)
 {
-	static ApmStatement find = {
-		"SELECT w.place, p.apid, p.erasing, c.chain"
-		" FROM pg_catalog.unnest($1) WITH ORDINALITY AS w (index_key, place)"
-		" JOIN apm.patient AS p ON p.index_key = w.index_key CROSS JOIN ONLY apm.chain AS c",
+	static ApmStatement one = {
+		"SELECT 1::pg_catalog.int8, p.apid, p.erasing FROM apm.patient AS p WHERE p.index_key = $1",
+		1,
+		{BYTEAOID},
+		NULL,
+	};
+	static ApmStatement many = {
+		"SELECT w.place, p.apid, p.erasing FROM pg_catalog.unnest($1) WITH ORDINALITY AS w (index_key, place)"
+		" JOIN apm.patient AS p ON p.index_key = w.index_key",
 		1,
 		{BYTEAARRAYOID},
 		NULL,
 	};
-	Datum args[] = {apm_digest_array(indexes, n)};
+	Datum args[] = {n == 1 ? apm_digest_datum(indexes) : apm_digest_array(indexes, n)};
 
-	return apm_run_latest(&find, args);
+	return apm_run_latest(n == 1 ? &one : &many, args);
 }
 
 /* Is the patient in a row of find_rows() forgotten? */
 static bool
-found_forgotten(uint64 row)
+found_forgotten(const ApmDigest *chain, uint64 row)
 {
-	return apm_row_bool(row, 3) || in_journal(row, 2, 4);
+	return apm_row_bool(row, 3) || in_journal(chain, row, 2);
 }
 
 ApmFound
 apm_patient_find(const ApmDigest *index, char apid[APM_APID_MAX + 1])
 {
+	ApmDigest chain;
 	ApmSlice found;
 
-	if (find_rows(index, 1) == 0)
+	if (!our_chain(&chain) || find_rows(index, 1) == 0)
 		return APM_FOUND_NOBODY;
 	found = apm_row_text(0, 2);
 	if (found.len > APM_APID_MAX)
 		apm_raise(APM_ERR_FORMAT, "find the patient");
 	memcpy(apid, found.data, found.len);
 	apid[found.len] = '\0';
-	return found_forgotten(0) ? APM_FOUND_FORGOTTEN : APM_FOUND_PATIENT;
+	return found_forgotten(&chain, 0) ? APM_FOUND_FORGOTTEN : APM_FOUND_PATIENT;
 }
 
 void
 apm_patients_find(const ApmDigest *indexes, int n, MemoryContext memory, ApmSlice *apids)
 {
-	uint64 rows = find_rows(indexes, n);
+	ApmDigest chain;
+	uint64 rows = our_chain(&chain) ? find_rows(indexes, n) : 0;
 
 	for (uint64 i = 0; i < rows; i++)
 	{
 		ApmSlice found = apm_row_text(i, 2);
 
-		if (!found_forgotten(i))
+		if (!found_forgotten(&chain, i))
 			apids[apm_row_int8(i, 1) - 1] = APM_SLICE(
 				MemoryContextStrdup(memory, pnstrdup((const char *) found.data, found.len)), found.len);
 	}
@@ -215,23 +233,22 @@ void
 apm_patients_forgotten(const ApmSlice *apids, int n, bool *forgotten)
 {
 	static ApmStatement find = {
-		"SELECT w.place, p.erasing IS TRUE, c.chain"
+		"SELECT w.place, p.erasing IS TRUE"
 		" FROM pg_catalog.unnest($1) WITH ORDINALITY AS w (apid, place)"
-		" LEFT JOIN apm.patient AS p ON p.apid = w.apid CROSS JOIN ONLY apm.chain AS c",
+		" LEFT JOIN apm.patient AS p ON p.apid = w.apid",
 		1,
 		{TEXTARRAYOID},
 		NULL,
 	};
 	Datum args[] = {apm_text_array(apids, n)};
-	uint64 rows = apm_run_latest(&find, args);
+	ApmDigest chain;
+	uint64 rows = our_chain(&chain) ? apm_run_latest(&find, args) : 0;
 
 	memset(forgotten, 0, sizeof(bool) * n);
 	for (uint64 i = 0; i < rows; i++)
 	{
 		int64 place = apm_row_int8(i, 1) - 1;
-		ApmDigest chain;
 
-		apm_row_digest(i, 3, &chain);
 		forgotten[place] = apm_row_bool(i, 2) || apm_journal_has(&chain, apids[place]);
 	}
 }
@@ -251,15 +268,15 @@ uint8 *
 apm_patient_key(ApmSlice apid, ApmKeyId *id)
 {
 	static ApmStatement load = {
-		"SELECT p.wrapped_key, p.generation, p.apid, c.chain"
-		" FROM apm.patient AS p CROSS JOIN ONLY apm.chain AS c WHERE p.apid = $1 AND NOT p.erasing",
+		"SELECT p.wrapped_key, p.generation, p.apid FROM apm.patient AS p WHERE p.apid = $1 AND NOT p.erasing",
 		1,
 		{TEXTOID},
 		NULL,
 	};
 	Datum args[] = {apm_text_datum(apid)};
+	ApmDigest chain;
 
-	if (apm_run_latest(&load, args) == 0 || in_journal(0, 3, 4))
+	if (!our_chain(&chain) || apm_run_latest(&load, args) == 0 || in_journal(&chain, 0, 3))
 		return NULL;
 	return open_key(apid, apm_row_bytea(0, 1), apm_row_int4(0, 2), id);
 }
@@ -297,8 +314,8 @@ ApmPatient *
 apm_patient_at(ApmSlice apid, const ApmPatientState *ledger)
 {
 	static ApmStatement load = {
-		"SELECT p.index_key, p.apid, p.wrapped_key, p.generation, f.version, f.sealed, c.chain"
-		" FROM apm.patient AS p JOIN apm.profile AS f ON f.apid = p.apid CROSS JOIN ONLY apm.chain AS c"
+		"SELECT p.index_key, p.apid, p.wrapped_key, p.generation, f.version, f.sealed"
+		" FROM apm.patient AS p JOIN apm.profile AS f ON f.apid = p.apid"
 		" WHERE p.apid = $1 AND f.version = $2 AND NOT p.erasing",
 		2,
 		{TEXTOID, INT4OID},
@@ -306,8 +323,9 @@ apm_patient_at(ApmSlice apid, const ApmPatientState *ledger)
 	};
 	Datum args[] = {apm_text_datum(apid), Int32GetDatum(ledger->version)};
 	ApmDigest digest;
+	ApmDigest chain;
 
-	if (apm_run_latest(&load, args) == 0 || in_journal(0, 2, 7))
+	if (!our_chain(&chain) || apm_run_latest(&load, args) == 0 || in_journal(&chain, 0, 2))
 	{
 		apm_patient_refuse_forgotten(apid);
 		profile_fault("is missing");
