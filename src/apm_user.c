@@ -12,9 +12,9 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
-#include "utils/guc.h"
 
 #include "apm_user.h"
 #include "core/transaction.h"
@@ -100,24 +100,27 @@ apm_in_own_code(void)
 	return section_depth > 0;
 }
 
+/*
+ * The path is overridden and not set: to set search_path and to take that back makes PostgreSQL read it, look its schemas up and
+ * check rights on them, in every section anew.
+ */
 void
 apm_privileged_begin(ApmPrivileged *saved)
 {
+	OverrideSearchPath catalog_only = {.schemas = NIL, .addCatalog = true, .addTemp = false};
 	Oid worker = get_role_oid("apm_worker", false);
 
 	enter_section(saved);
 	GetUserIdAndSecContext(&saved->user, &saved->security);
-	saved->guc_level = NewGUCNestLevel();
 	SetUserIdAndSecContext(worker, saved->security | SECURITY_LOCAL_USERID_CHANGE);
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	PushOverrideSearchPath(&catalog_only);
 }
 
 void
 apm_privileged_end(const ApmPrivileged *saved)
 {
 	section_depth = saved->depth;
-	AtEOXact_GUC(false, saved->guc_level);
+	PopOverrideSearchPath();
 	SetUserIdAndSecContext(saved->user, saved->security);
 }
 

@@ -7,7 +7,7 @@
 
 /*
  * A section in which SPI runs with the rights of the role apm_worker and with the
- * search path pg_catalog, pg_temp, whoever called.  Needs a transaction.  Sections
+ * search path pg_catalog, whoever called.  Needs a transaction.  Sections
  * nest.  An error that leaves the (sub)transaction restores everything by itself;
  * whoever catches one and goes on in the same subtransaction calls apm_privileged_end
  * first.
@@ -16,7 +16,6 @@ typedef struct ApmPrivileged
 {
 	Oid user;
 	int security;
-	int guc_level;
 	int depth;
 } ApmPrivileged;
 
