@@ -22,6 +22,7 @@
 #include "apm_attempt.h"
 #include "apm_compat.h"
 #include "apm_sql.h"
+#include "apm_user.h"
 #include "chain/verify.h"
 
 /* PostgreSQL finds it by its name. */
@@ -152,13 +153,14 @@ walk_of_worker(void *arg)
 	walk_share(walk);
 }
 
-/* What a worker does.  What it raises its leader raises. */
+/* What a worker does.  What it raises its leader raises.  The search path of the leader's section does not come with it. */
 void
 apm_verify_worker(dsm_segment *segment, shm_toc *toc)
 {
 	ApmWalkShare *share = shm_toc_lookup(toc, SHARE_KEY, false);
 	ApmVerification found = {.ok = true};
 	ApmWalk *walk = palloc0(sizeof(ApmWalk));
+	ApmPrivileged saved;
 
 	(void) segment;
 	walk->context = CurrentMemoryContext;
@@ -166,9 +168,11 @@ apm_verify_worker(dsm_segment *segment, shm_toc *toc)
 	walk->known = share->has_known ? &share->known : NULL;
 	walk->share = share;
 	walk->result = &found;
+	apm_privileged_begin(&saved);
 	SPI_connect();
 	apm_sql_frozen(walk_of_worker, walk);
 	SPI_finish();
+	apm_privileged_end(&saved);
 }
 
 static ApmWalkShare *

@@ -90,6 +90,17 @@ is(sql("$together SELECT ok FROM apm_verify((SELECT apm_digest()))"), 't', 'a di
 is(sql("BEGIN ISOLATION LEVEL SERIALIZABLE; $together SELECT * FROM apm_verify(); COMMIT"), $good, 'in a serializable transaction, too');
 is(sql("$together $alone SELECT * FROM apm_verify()"), $good, 'where no workers are allowed it goes without');
 
+# --- in a worker no operator of the caller's stands before PostgreSQL's own
+sql(q(CREATE SCHEMA planted; GRANT USAGE ON SCHEMA planted TO PUBLIC;
+	CREATE FUNCTION planted.same(bytea, bytea) RETURNS boolean LANGUAGE plpgsql
+		AS $$ BEGIN RAISE LOG 'an operator that was planted'; RETURN $1 OPERATOR(pg_catalog.=) $2; END $$;
+	CREATE OPERATOR planted.= (LEFTARG = bytea, RIGHTARG = bytea, FUNCTION = planted.same)));
+$log = log_end();
+is(sql("SET search_path = planted, pg_catalog, public; $together SELECT * FROM apm_verify()"), $good, 'with an operator of the caller');
+is(logged($log, qr/LOG:  an operator that was planted/), 0, 'which nobody called');
+cmp_ok(logged($log, $worker), '>=', 1, 'though workers were asked');
+sql(q(DROP SCHEMA planted CASCADE));
+
 # --- the same first fault, wherever it is
 my $off = guards_off();
 
