@@ -25,9 +25,9 @@ build/asan/test_%.o: test/core/test_%.c
 build/asan/test_%: build/asan/test_%.o $(core_sources:src/core/%.c=build/asan/core/%.o)
 	gcc $(sanitize) -fsanitize=address,undefined -o $@ $^ -lcrypto -lcrypt
 
-# apm-verify as test_apm_verify runs it
+# apm-verify as test_apm_verify runs it, with a bound for lines that a test can reach
 build/asan/apm-verify: $(wildcard contrib/apm-verify/*.[ch]) $(core_sources:src/core/%.c=build/asan/core/%.o)
-	gcc $(core_warnings) $(filter-out -M%,$(core_cppflags)) -DAPM_VERSION='"test"' $(sanitize) -fsanitize=address,undefined \
+	gcc $(core_warnings) $(filter-out -M%,$(core_cppflags)) -DAPM_VERSION='"test"' -DLINE_MAX_LEN=65536 $(sanitize) -fsanitize=address,undefined \
 		-o $@ $(filter-out %.h,$^) -lcrypto -lcrypt
 
 build/fuzz/core/%.o: src/core/%.c

@@ -3,7 +3,8 @@
  *	  A whole exported ledger: a line of text a block.
  *
  * It is read twice: erasures, which stand behind what they void, are looked for first.  A line that is no
- * block's is left to the second reading, which names what is wrong before it.
+ * block's is left to the second reading, which names what is wrong before it.  Nor is one that no server writes as
+ * long; it is passed over without being kept.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -14,14 +15,18 @@
 
 #include "verify.h"
 
+/* Bytes of a line: PostgreSQL has no value that is longer. */
+#ifndef LINE_MAX_LEN
+#define LINE_MAX_LEN (1024u * 1024 * 1024)
+#endif
+
 typedef struct Ledger
 {
 	const char *name;
 	FILE *file;
 	uint64_t size;
 	uint64_t line; /* number of the one in hand */
-	char *text;
-	size_t room;
+	ApmBuf text; /* of that line */
 	ApmBuf bytes;
 	ApmStoredBlock block; /* points into bytes */
 	ApmReplay *replay;
@@ -54,28 +59,44 @@ close_ledger(Ledger *l)
 {
 	if (l->file != NULL)
 		fclose(l->file);
-	free(l->text);
+	apm_buf_reset(&l->text);
 	apm_stored_free(&l->block);
 	apm_buf_reset(&l->bytes);
 	apm_replay_free(l->replay);
 }
 
-/* The next line as a block: APM_ERR_MORE behind the last one, APM_ERR_FORMAT if it is none. */
+/* The next line, without its end: APM_ERR_MORE behind the last one, APM_ERR_RANGE if it is too long to be kept. */
+static ApmStatus
+next_line(Ledger *l)
+{
+	size_t len = 0;
+	int c = getc_unlocked(l->file);
+
+	if (c == EOF)
+		return ferror(l->file) ? APM_ERR_MEMORY : APM_ERR_MORE;
+	l->line++;
+	l->text.len = 0;
+	for (; c != '\n' && c != EOF; c = getc_unlocked(l->file), len++)
+	{
+		if (len < LINE_MAX_LEN && (l->text.len < l->text.capacity || apm_buf_reserve(&l->text, 1)))
+			l->text.data[l->text.len++] = (uint8_t) c;
+	}
+	if (ferror(l->file) || l->text.failed)
+		return APM_ERR_MEMORY;
+	return len <= LINE_MAX_LEN ? APM_OK : APM_ERR_RANGE;
+}
+
+/* The next line as a block: APM_ERR_FORMAT if it is none, else as next_line(). */
 static ApmStatus
 next_block(Ledger *l)
 {
-	ssize_t len = getline(&l->text, &l->room, l->file);
-	ApmStatus status;
+	ApmStatus status = next_line(l);
 
-	if (len < 0)
-		return feof(l->file) ? APM_ERR_MORE : APM_ERR_MEMORY;
-	l->line++;
-	if (len > 0 && l->text[len - 1] == '\n')
-		len--;
 	apm_stored_free(&l->block);
 	/* what one line needs, the next will need as well */
 	l->bytes.len = 0;
-	status = apm_base64_decode(l->text, (size_t) len, &l->bytes);
+	if (status == APM_OK)
+		status = apm_base64_decode((const char *) l->text.data, l->text.len, &l->bytes);
 	return status == APM_OK ? apm_stored_decode(APM_SLICE(l->bytes.data, l->bytes.len), &l->block) : status;
 }
 
@@ -99,7 +120,7 @@ look_for_erasures(Ledger *l)
 		status = next_block(l);
 		if (status == APM_OK)
 			status = apm_replay_foresee(l->replay, &l->block);
-		if (status == APM_ERR_FORMAT)
+		if (status == APM_ERR_FORMAT || status == APM_ERR_RANGE)
 			status = APM_OK;
 		progress_at(&progress, (uint64_t) ftello(l->file));
 	}
@@ -184,6 +205,8 @@ verify_opened(Ledger *l)
 		status = replay_blocks(l, &fault);
 	if (status == APM_ERR_FORMAT)
 		return cannot("line %" PRIu64 " of %s is no block of an exported ledger", l->line, l->name);
+	if (status == APM_ERR_RANGE)
+		return cannot("line %" PRIu64 " of %s is longer than any of an exported ledger", l->line, l->name);
 	if (ferror(l->file))
 		return cannot("cannot read %s: %s", l->name, strerror(errno));
 	if (status != APM_OK && status != APM_ERR_MORE)

@@ -200,7 +200,10 @@ test_ledgers(void)
 	CHECK(answers("ledger shorter", FAULT, "fault: height 1, position 0, missing: "));
 }
 
-/* A line that is none is told with its number, and does not hide what is wrong before it. */
+/*
+ * A line that is none, or is longer than a line can be, is told with its number, and does not hide what is wrong before
+ * it.
+ */
 static void
 test_broken_lines(void)
 {
@@ -208,13 +211,20 @@ test_broken_lines(void)
 	char command[4096];
 
 	fprintf(file, "sed '61s/^..../!!!!/' ledger > broken; head -c -1000 ledger > torn;"
-				  " sed '61s/^..../!!!!/' removed > both\n");
+				  " sed '61s/^..../!!!!/' removed > both;"
+				  " head -c 65537 /dev/zero | tr '\\0' A > long; tail -c +2 long > longest;"
+				  " { head -60 ledger; cat long; echo; tail -n +61 ledger; } > within;"
+				  " cat removed long > behind\n");
 	CHECK(fclose(file) == 0);
 	snprintf(command, sizeof(command), "cd %s && sh script", folder);
 	CHECK(system(command) == 0);
 	CHECK(answers("ledger broken", NOTHING, "line 61 of broken is no block"));
 	CHECK(answers("ledger torn", NOTHING, "line 1"));
 	CHECK(answers("ledger both", FAULT, "fault: height 50, height: "));
+	CHECK(answers("ledger long", NOTHING, "line 1 of long is longer than any"));
+	CHECK(answers("ledger longest", NOTHING, "line 1 of longest is no block"));
+	CHECK(answers("ledger within", NOTHING, "line 61 of within is longer than any"));
+	CHECK(answers("ledger behind", FAULT, "fault: height 50, height: "));
 }
 
 /* What the program says of a ledger is what a replay finds. */
