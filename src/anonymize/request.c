@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "anonymize/contractcache.h"
 #include "anonymize/outgoing.h"
@@ -22,10 +23,20 @@
 #include "apm_errors.h"
 #include "chain/chain.h"
 
-/* The one in hand, and those on which sending failed. */
+#define ASIDE_MIN_MS (10 * 1000)
+#define ASIDE_MAX_MS (10 * 60 * 1000)
+
+/* The one in hand. */
 static ApmUuid current;
-static ApmUuid *aside = NULL;
-static int naside = 0;
+
+/* Those on which sending failed.  They are tried again, less and less often, so that they keep nobody else waiting. */
+static struct
+{
+	ApmUuid *ids; /* NULL: there never was one */
+	int n;
+	int pause_ms; /* the last one; 0: none failed since all got through */
+	TimestampTz until;
+} aside;
 
 ApmUuid
 apm_request_ask(const ApmActing *who, ApmSlice apid, uint16 reason)
@@ -156,11 +167,14 @@ apm_request_send(void)
 	};
 	static ApmStatement sent = {
 		"UPDATE ONLY apm.erasure SET state = 'sent', tid = $2 WHERE id = $1", 2, {UUIDOID, UUIDOID}, NULL};
-	Datum args[2] = {apm_uuid_array(aside, naside)};
+	Datum args[2];
 	ApmErased asked;
 	ApmUuid tid;
 
 	memset(&current, 0, sizeof(current));
+	if (aside.n > 0 && GetCurrentTimestamp() >= aside.until)
+		aside.n = 0;
+	args[0] = apm_uuid_array(aside.ids, aside.n);
 	if (apm_run(&next, args) == 0)
 		return false;
 	apm_row_uuid(0, 1, &current);
@@ -169,6 +183,8 @@ apm_request_send(void)
 	args[0] = apm_uuid_datum(&current);
 	args[1] = apm_uuid_datum(&tid);
 	apm_run_whole(&sent, args, 1);
+	if (aside.n == 0)
+		aside.pause_ms = 0;
 	return true;
 }
 
@@ -180,9 +196,13 @@ apm_request_leave_aside(void)
 
 	if (memcmp(&current, &none, sizeof(none)) == 0)
 		return;
+	/* the first of those that fail together makes the pause longer */
+	if (aside.n == 0)
+		aside.pause_ms = Min(Max(2 * aside.pause_ms, ASIDE_MIN_MS), ASIDE_MAX_MS);
+	aside.until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), aside.pause_ms);
 	old = MemoryContextSwitchTo(TopMemoryContext);
-	aside = aside == NULL ? palloc_array(ApmUuid, 1) : repalloc_array(aside, ApmUuid, naside + 1);
-	aside[naside++] = current;
+	aside.ids = aside.ids == NULL ? palloc_array(ApmUuid, 1) : repalloc_array(aside.ids, ApmUuid, aside.n + 1);
+	aside.ids[aside.n++] = current;
 	memset(&current, 0, sizeof(current));
 	MemoryContextSwitchTo(old);
 }

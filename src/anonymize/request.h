@@ -26,7 +26,7 @@ extern int apm_requests_ask_again(const ApmErased *entries, int n);
 
 /* Queues the erasure of the oldest that is asked and can be.  False if there is none. */
 extern bool apm_request_send(void);
-/* After an error of that: it is left aside for the life of this process. */
+/* After an error of that: it is left aside for a while, longer each time, up to minutes. */
 extern void apm_request_leave_aside(void);
 
 /*

@@ -201,6 +201,21 @@ wait_for($node, 'clinic', $settled, 'what came meanwhile is taken up');
 is(as('doctor', q(SELECT string_agg(record->>'diagnosis', ' ' ORDER BY record->>'diagnosis') FROM apm_fetch('p6', 'treatment'))), 'early flu late', 'and the patient is back');
 state_is(forget('p6'), 'done', 'he can be forgotten after that');
 
+# --- one that cannot be built for a while
+register('b1');
+sql("CREATE TABLE kept AS SELECT b.* FROM apm.body AS b JOIN apm.ledger_record AS r USING (tid) WHERE r.apid = '" . apid() . "'");
+my $guards = sql(q(SELECT string_agg(format('ENABLE ALWAYS TRIGGER %I', tgname), ', ') FROM pg_trigger WHERE tgrelid = 'apm.body'::regclass AND NOT tgisinternal));
+my $tamper = sub { sql("BEGIN; ALTER TABLE apm.body DISABLE TRIGGER ALL; $_[0]; ALTER TABLE apm.body $guards; COMMIT") };
+$tamper->('DELETE FROM apm.body WHERE tid IN (SELECT tid FROM kept)');
+$request = forget('b1');
+wait_for($node, 'clinic', q(SELECT last_error = 'a patient who is to be forgotten cannot be' FROM apm.status WHERE worker = 'apm reception'),
+	'an erasure that cannot be built is shown');
+register('b2');
+state_is(forget('b2'), 'done', 'and keeps nobody else waiting');
+is(sql("SELECT state FROM apm.erasure_request WHERE id = '$request'"), 'asked', 'it is still asked for');
+$tamper->('INSERT INTO apm.body SELECT * FROM kept');
+state_is($request, 'done', 'and is built when that is possible again');
+
 # --- somebody is at work on him
 as('chief', q(SELECT apm_add_data_rule('weight', 'weight', '{"non-decreasing": true}')));
 wait_for($node, 'clinic', q(SELECT count(*) = 1 FROM apm.contract WHERE name = 'weight'), 'a data rule is in force');
