@@ -29,16 +29,23 @@
 #define BATCH_BYTES (32 * 1024 * 1024)
 #define PAUSE_MS 1000 /* until rows that were locked are looked at again */
 
-/* Behind which row of its table the next batch begins; zeros at the start of a pass. */
-typedef struct Place
-{
-	int32 generation;
-	char apid[APM_APID_MAX + 1]; /* of apm.patient */
-	int64 id;					 /* of apm.waiting */
-} Place;
+/* Is anything left that is older than that generation? */
+#define ANYTHING_OLDER_THAN(generation)                                               \
+	"(EXISTS (SELECT FROM ONLY apm.patient AS p WHERE p.generation < " generation ")" \
+	" OR EXISTS (SELECT FROM ONLY apm.waiting AS w WHERE w.generation < " generation "))"
 
-static Place patients;
-static Place waiting;
+/* A table whose rows hold something under a generation, and how far a pass over it has come. */
+typedef struct Table
+{
+	/* (name text, generation, content, ...) of rows before generation $1 and behind the place ($2, $3), a generation and a name */
+	ApmStatement take;
+	ApmStatement put; /* contents $2 under generation $3 to the names $1 */
+	/* That content of a row of SPI_tuptable, brought from its generation to that one; false if it does not open. */
+	bool (*bring)(uint64 row, ApmSlice content, uint32 to, ApmSlice *out);
+	const char *first_name; /* before all others */
+	int32 generation;		/* the place behind which the next batch begins; 0: before all rows */
+	char name[APM_APID_MAX + 1];
+} Table;
 
 /* Did a row of this pass not move? */
 static bool stuck = false;
@@ -50,9 +57,7 @@ find_target(uint32 *target)
 	static ApmStatement find = {
 		"SELECT k.generation FROM (SELECT max(r.generation), bool_or(r.finished_at IS NULL)"
 		" FROM ONLY apm.key_rotation AS r WHERE r.kind = 'apm-wrapping') AS k (generation, unfinished)"
-		" WHERE k.unfinished"
-		" OR EXISTS (SELECT FROM ONLY apm.patient AS p WHERE p.generation < k.generation)"
-		" OR EXISTS (SELECT FROM ONLY apm.waiting AS w WHERE w.generation < k.generation)",
+		" WHERE k.unfinished OR " ANYTHING_OLDER_THAN("k.generation"),
 		0,
 		{0},
 		NULL,
@@ -83,10 +88,13 @@ have_generation(uint32 generation)
 	return asked.here;
 }
 
-/* Wraps a patient's key anew; false if it does not unwrap. */
+/* A patient's key. */
 static bool
-wrap_again(ApmSlice apid, uint32 from, uint32 to, ApmSlice wrapped, uint8 out[APM_WRAPPED_KEY_LEN])
+wrap_again(uint64 row, ApmSlice wrapped, uint32 to, ApmSlice *out)
 {
+	ApmSlice apid = apm_row_text(row, 1);
+	uint32 from = (uint32) apm_row_int4(row, 2);
+	uint8 *again = palloc(APM_WRAPPED_KEY_LEN);
 	uint8 key[32];
 	ApmStatus status;
 
@@ -94,77 +102,31 @@ wrap_again(ApmSlice apid, uint32 from, uint32 to, ApmSlice wrapped, uint8 out[AP
 		return false;
 	status = apm_key_unwrap(apm_key_wrapping(from), from, apid, wrapped.data, key);
 	if (status == APM_OK)
-		status = apm_key_wrap(apm_key_wrapping(to), to, apid, key, out);
+		status = apm_key_wrap(apm_key_wrapping(to), to, apid, key, again);
 	apm_wipe(key, sizeof(key));
 	if (status != APM_OK && status != APM_ERR_OPEN)
 		apm_raise(status, "wrap a patient's key anew");
+	*out = APM_SLICE(again, APM_WRAPPED_KEY_LEN);
 	return status == APM_OK;
 }
 
-/* A batch of patients; returns how many rows it saw, and in *moved how many it moved. */
-static int
-move_patients(uint32 to, int *moved)
-{
-	static ApmStatement take = {
-		"SELECT p.apid, p.generation, p.wrapped_key FROM ONLY apm.patient AS p WHERE p.generation < $1"
-		" AND (p.generation, p.apid) > ($2, $3) ORDER BY p.generation, p.apid"
-		" LIMIT " CppAsString2(BATCH_ROWS) " FOR UPDATE SKIP LOCKED",
-		3,
-		{INT4OID, INT4OID, TEXTOID},
-		NULL,
-	};
-	static ApmStatement put = {
-		"UPDATE ONLY apm.patient AS p SET wrapped_key = u.wrapped_key, generation = $3"
-		" FROM unnest($1, $2) AS u (apid, wrapped_key) WHERE p.apid = u.apid",
-		3,
-		{TEXTARRAYOID, BYTEAARRAYOID, INT4OID},
-		NULL,
-	};
-	Datum from[] = {Int32GetDatum((int32) to), Int32GetDatum(patients.generation),
-					apm_text_datum(APM_SLICE(patients.apid, strlen(patients.apid)))};
-	int n = (int) apm_run(&take, from);
-	ApmSlice *apids = palloc(sizeof(ApmSlice) * Max(n, 1));
-	ApmSlice *keys = palloc(sizeof(ApmSlice) * Max(n, 1));
-	Datum args[3];
-
-	*moved = 0;
-	for (int i = 0; i < n; i++)
-	{
-		ApmSlice apid = apm_row_text(i, 1);
-		uint8 *wrapped = palloc(APM_WRAPPED_KEY_LEN);
-
-		patients.generation = apm_row_int4(i, 2);
-		snprintf(patients.apid, sizeof(patients.apid), "%.*s", (int) apid.len, (const char *) apid.data);
-		if (!wrap_again(apid, (uint32) patients.generation, to, apm_row_bytea(i, 3), wrapped))
-		{
-			stuck = true;
-			continue;
-		}
-		apids[*moved] = apid;
-		keys[(*moved)++] = APM_SLICE(wrapped, APM_WRAPPED_KEY_LEN);
-	}
-	args[0] = apm_text_array(apids, *moved);
-	args[1] = apm_bytea_array(keys, *moved);
-	args[2] = Int32GetDatum((int32) to);
-	if (*moved > 0)
-		apm_run_whole(&put, args, (uint64) *moved);
-	return n;
-}
-
-/* Seals a record that waits anew; false if it does not open. */
+/* A record that waits. */
 static bool
-seal_again(const ApmUuid *rid, uint32 from, uint32 to, ApmSlice sealed, ApmSlice *out)
+seal_again(uint64 row, ApmSlice sealed, uint32 to, ApmSlice *out)
 {
+	uint32 from = (uint32) apm_row_int4(row, 2);
 	ApmBuf text = {.secret = true};
 	ApmBuf again = {0};
 	ApmStatus status;
+	ApmUuid rid;
 
 	if (!have_generation(from))
 		return false;
-	status = apm_waiting_record_open(apm_key_wrapping(from), from, rid, sealed, &text);
+	apm_row_uuid(row, 4, &rid);
+	status = apm_waiting_record_open(apm_key_wrapping(from), from, &rid, sealed, &text);
 	if (status == APM_OK)
 		status =
-			apm_waiting_record_seal(apm_key_wrapping(to), to, rid, APM_SLICE(text.data, text.len), &again);
+			apm_waiting_record_seal(apm_key_wrapping(to), to, &rid, APM_SLICE(text.data, text.len), &again);
 	apm_buf_reset(&text);
 	if (status != APM_OK && status != APM_ERR_OPEN)
 		apm_raise(status, "seal a record that waits anew");
@@ -172,53 +134,84 @@ seal_again(const ApmUuid *rid, uint32 from, uint32 to, ApmSlice sealed, ApmSlice
 	return status == APM_OK;
 }
 
-/* The same for records that wait. */
-static int
-move_waiting(uint32 to, int *moved)
-{
-	static ApmStatement take = {
-		"SELECT w.id, w.generation, w.rid, w.sealed FROM ONLY apm.waiting AS w WHERE w.generation < $1"
-		" AND (w.generation, w.id) > ($2, $3) ORDER BY w.generation, w.id"
-		" LIMIT " CppAsString2(BATCH_ROWS) " FOR UPDATE SKIP LOCKED",
-		3,
-		{INT4OID, INT4OID, INT8OID},
-		NULL,
-	};
-	static ApmStatement put = {
-		"UPDATE ONLY apm.waiting AS w SET sealed = u.sealed, generation = $3"
-		" FROM unnest($1, $2) AS u (rid, sealed) WHERE w.rid = u.rid",
-		3,
-		{UUIDARRAYOID, BYTEAARRAYOID, INT4OID},
-		NULL,
-	};
-	Datum from[] = {Int32GetDatum((int32) to), Int32GetDatum(waiting.generation), Int64GetDatum(waiting.id)};
-	int n = (int) apm_run(&take, from);
-	ApmUuid *rids = palloc(sizeof(ApmUuid) * Max(n, 1));
-	ApmSlice *sealed = palloc(sizeof(ApmSlice) * Max(n, 1));
-	size_t bytes = 0;
-	Datum args[3];
-	int seen;
-
-	*moved = 0;
-	for (seen = 0; seen < n && bytes < BATCH_BYTES; seen++)
+static Table tables[] = {
 	{
-		ApmSlice old = apm_row_bytea(seen, 4);
+		.take =
+			{"SELECT p.apid, p.generation, p.wrapped_key FROM ONLY apm.patient AS p WHERE p.generation < $1"
+			 " AND (p.generation, p.apid) > ($2, $3) ORDER BY p.generation, p.apid"
+			 " LIMIT " CppAsString2(BATCH_ROWS) " FOR UPDATE SKIP LOCKED",
+			 3,
+			 {INT4OID, INT4OID, TEXTOID},
+			 NULL},
+		.put = {"UPDATE ONLY apm.patient AS p SET wrapped_key = u.content, generation = $3"
+				" FROM unnest($1, $2) AS u (name, content) WHERE p.apid = u.name",
+				3,
+				{TEXTARRAYOID, BYTEAARRAYOID, INT4OID},
+				NULL},
+		.bring = wrap_again,
+		.first_name = "",
+	},
+	{
+		.take = {"SELECT w.id::pg_catalog.text, w.generation, w.sealed, w.rid FROM ONLY apm.waiting AS w"
+				 " WHERE w.generation < $1 AND (w.generation, w.id) > ($2, $3::pg_catalog.int8)"
+				 " ORDER BY w.generation, w.id LIMIT " CppAsString2(BATCH_ROWS) " FOR UPDATE SKIP LOCKED",
+				 3,
+				 {INT4OID, INT4OID, TEXTOID},
+				 NULL},
+		.put = {"UPDATE ONLY apm.waiting AS w SET sealed = u.content, generation = $3"
+				" FROM unnest($1, $2) AS u (name, content) WHERE w.id = u.name::pg_catalog.int8",
+				3,
+				{TEXTARRAYOID, BYTEAARRAYOID, INT4OID},
+				NULL},
+		.bring = seal_again,
+		.first_name = "0",
+	},
+};
 
-		bytes += old.len;
-		waiting.id = apm_row_int8(seen, 1);
-		waiting.generation = apm_row_int4(seen, 2);
-		apm_row_uuid(seen, 3, &rids[*moved]);
-		if (seal_again(&rids[*moved], (uint32) waiting.generation, to, old, &sealed[*moved]))
-			(*moved)++;
+/* The next rows of a table, as many as make a batch; returns how many, in SPI_tuptable. */
+static int
+take_rows(Table *table, uint32 to)
+{
+	const char *name = table->generation == 0 ? table->first_name : table->name;
+	Datum args[] = {Int32GetDatum((int32) to), Int32GetDatum(table->generation),
+					apm_text_datum(APM_SLICE(name, strlen(name)))};
+
+	return (int) apm_run(&table->take, args);
+}
+
+/* A batch of a table; returns how many rows it saw, and adds to *moved how many it moved. */
+static int
+move_rows(Table *table, uint32 to, int *moved)
+{
+	int n = take_rows(table, to);
+	ApmSlice *names = palloc_array(ApmSlice, Max(n, 1));
+	ApmSlice *contents = palloc_array(ApmSlice, Max(n, 1));
+	size_t bytes = 0;
+	int count = 0;
+	Datum args[3];
+	int row;
+
+	for (row = 0; row < n && bytes < BATCH_BYTES; row++)
+	{
+		ApmSlice content = apm_row_bytea(row, 3);
+
+		bytes += content.len;
+		names[count] = apm_row_text(row, 1);
+		table->generation = apm_row_int4(row, 2);
+		snprintf(table->name, sizeof(table->name), "%.*s", (int) names[count].len,
+				 (const char *) names[count].data);
+		if (table->bring(row, content, to, &contents[count]))
+			count++;
 		else
 			stuck = true;
 	}
-	args[0] = apm_uuid_array(rids, *moved);
-	args[1] = apm_bytea_array(sealed, *moved);
+	args[0] = apm_text_array(names, count);
+	args[1] = apm_bytea_array(contents, count);
 	args[2] = Int32GetDatum((int32) to);
-	if (*moved > 0)
-		apm_run_whole(&put, args, (uint64) *moved);
-	return seen;
+	if (count > 0)
+		apm_run_whole(&table->put, args, (uint64) count);
+	*moved += count;
+	return row;
 }
 
 static void
@@ -249,8 +242,7 @@ finish(uint32 to)
 		NULL,
 	};
 	static ApmStatement left = {
-		"SELECT WHERE EXISTS (SELECT FROM ONLY apm.patient AS p WHERE p.generation < $1)"
-		" OR EXISTS (SELECT FROM ONLY apm.waiting AS w WHERE w.generation < $1)",
+		"SELECT WHERE " ANYTHING_OLDER_THAN("$1"),
 		1,
 		{INT4OID},
 		NULL,
@@ -285,18 +277,18 @@ tell_stuck(void)
 static int
 move_batch(uint32 to)
 {
-	int patients_moved;
-	int waiting_moved;
-	bool more = move_patients(to, &patients_moved) > 0;
+	bool more = false;
+	int moved = 0;
 
-	more = move_waiting(to, &waiting_moved) > 0 || more;
-	note_progress(to, patients_moved + waiting_moved);
+	for (size_t i = 0; i < lengthof(tables); i++)
+		more = move_rows(&tables[i], to, &moved) > 0 || more;
+	note_progress(to, moved);
 	if (more)
 		return APM_TURN_AGAIN;
 
 	/* the end of a pass: what is left was locked, or does not open */
-	memset(&patients, 0, sizeof(patients));
-	memset(&waiting, 0, sizeof(waiting));
+	for (size_t i = 0; i < lengthof(tables); i++)
+		tables[i].generation = 0;
 	if (!finish(to))
 		stuck = false;
 	else if (!stuck)
