@@ -1,10 +1,11 @@
 /*
  * program.c
- *	  A shell command that runs beside the worker.
+ *	  A shell command, or a function, that runs beside the worker.
  *
- * What leaves the server by somebody's script may take any time, and may never end.  The worker that starts it has
- * readers to serve, so it does not wait: it looks now and then.  The command is the leader of a process group, so that what
- * it has started goes with it.
+ * What leaves the server by somebody's script, or onto somebody's file system, may take any time, and may never end.  The
+ * worker that starts it has readers to serve, so it does not wait: it looks now and then.  What runs is the leader of a
+ * process group, so that what it has started goes with it.  A process that hangs in the kernel, on a file server that
+ * is gone, is not even killed; then there is no other before it is gone.
  */
 #include "postgres.h"
 
@@ -14,13 +15,37 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "libpq/pqsignal.h"
+#include "postmaster/fork_process.h"
 #include "storage/ipc.h"
+#include "storage/pg_shmem.h"
 
 #include "cloud/program.h"
 
 extern char **environ;
 
+/* How long one that is killed is waited for. */
+#define KILLED_MS 100
+
 static pid_t running = 0; /* 0: none */
+
+bool
+apm_program_ended(int *status)
+{
+	pid_t ended;
+
+	if (running == 0)
+		return true;
+	do
+		ended = waitpid(running, status, WNOHANG);
+	while (ended < 0 && errno == EINTR);
+	if (ended == 0)
+		return false;
+	if (ended < 0)
+		*status = -1; /* nobody knows how */
+	running = 0;
+	return true;
+}
 
 void
 apm_program_kill(void)
@@ -30,9 +55,8 @@ apm_program_kill(void)
 	if (running == 0)
 		return;
 	kill(-running, SIGKILL);
-	while (waitpid(running, &status, 0) < 0 && errno == EINTR)
-		;
-	running = 0;
+	for (int waited = 0; !apm_program_ended(&status) && waited < KILLED_MS; waited++)
+		pg_usleep(1000);
 }
 
 static void
@@ -100,17 +124,27 @@ spawn(const char *line, int input, pid_t *pid)
 	return failure;
 }
 
-int
-apm_program_start(const char *line, ApmSlice input)
+/* Is there none, not even one that was killed?  From now on none outlives the worker. */
+static bool
+is_free(void)
 {
 	static bool registered = false;
-	int failure;
-	int fd;
+	int status;
 
-	Assert(running == 0);
 	if (!registered)
 		on_proc_exit(kill_at_exit, 0);
 	registered = true;
+	return apm_program_ended(&status);
+}
+
+int
+apm_program_start(const char *line, ApmSlice input)
+{
+	int failure;
+	int fd;
+
+	if (!is_free())
+		return EBUSY;
 	fd = open_input(input);
 	if (fd < 0)
 		return errno;
@@ -121,20 +155,29 @@ apm_program_start(const char *line, ApmSlice input)
 	return failure;
 }
 
-bool
-apm_program_ended(int *status)
+int
+apm_program_call(int (*function)(const char *argument), const char *argument)
 {
-	pid_t ended;
+	int failure;
+	pid_t pid;
 
-	if (running == 0)
-		return true;
-	do
-		ended = waitpid(running, status, WNOHANG);
-	while (ended < 0 && errno == EINTR);
-	if (ended == 0)
-		return false;
-	if (ended < 0)
-		*status = -1; /* nobody knows how */
-	running = 0;
-	return true;
+	if (!is_free())
+		return EBUSY;
+	sigprocmask(SIG_SETMASK, &BlockSig, NULL);
+	pid = fork_process();
+	failure = errno;
+	if (pid == 0)
+	{
+		/* it may be there for longer than the server, which must be able to start anew */
+		(void) setpgid(0, 0);
+		PGSharedMemoryDetach();
+		(void) close_range(0, ~0U, 0);
+		_exit(function(argument));
+	}
+	sigprocmask(SIG_SETMASK, &UnBlockSig, NULL);
+	if (pid < 0)
+		return failure;
+	(void) setpgid(pid, pid); /* whoever comes first */
+	running = pid;
+	return 0;
 }

@@ -8,8 +8,11 @@
  *
  *		take	the head of the chain, if it is so many blocks behind the last one given out
  *		file	into the directory; the file stands there whole, or not at all
- *		run		the command, beside everything else that this worker does
+ *		run		the command
  *		record	that it was given out
+ *
+ * This worker serves readers, too.  So the file is written and the command runs beside everything else that it does, in
+ * a process of their own, which is given up after a while.
  *
  * A digest that is taken is tried until it is through.  Whatever is interrupted begins again with the head of then, so
  * a command may be given a digest twice, and never too few.  A file that stands in the directory under the height of another
@@ -24,7 +27,6 @@
 
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "storage/fd.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -39,8 +41,8 @@
 #include "cloud/store.h"
 #include "worker/worker.h"
 
-#define COMMAND_LIMIT_MS (30 * 1000)
-#define COMMAND_POLL_MS 50
+#define PROGRAM_LIMIT_MS (30 * 1000)
+#define PROGRAM_POLL_MS 50
 #define BACKOFF_MIN_MS 1000
 #define BACKOFF_MAX_MS (60 * 1000)
 
@@ -49,6 +51,7 @@ typedef enum PublishStep
 {
 	STEP_NONE,	  /* there is none */
 	STEP_TAKEN,	  /* it is to be filed */
+	STEP_FILING,  /* its file is being written */
 	STEP_FILED,	  /* the command is to be run */
 	STEP_RUNNING, /* the command runs */
 	STEP_GIVEN	  /* it is to be recorded */
@@ -61,7 +64,7 @@ static struct
 	ApmDigest hash;
 	char text[APM_PROGRAM_INPUT_MAX];
 	size_t len;
-	TimestampTz give_up_at; /* the command has until then */
+	TimestampTz give_up_at; /* what runs has until then */
 	int backoff_ms;			/* 0: the last one got through */
 	TimestampTz retry_at;	/* with a backoff */
 } publishing;
@@ -166,44 +169,121 @@ static int
 compare_file(const char *path)
 {
 	char found[APM_PROGRAM_INPUT_MAX];
+	int fd = open(path, O_RDONLY | O_NOFOLLOW);
 	ssize_t len;
-	int failure;
-	int fd = BasicOpenFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | PG_BINARY);
 
 	if (fd < 0)
 		return errno;
 	len = read(fd, found, sizeof(found));
-	failure = len < 0 ? errno : 0;
+	if (len < 0)
+		return errno;
 	close(fd);
-	if (failure != 0)
-		return failure;
 	return (size_t) len == publishing.len && memcmp(found, publishing.text, publishing.len) == 0 ? 0 : EEXIST;
 }
 
-/* Writes the file whole and durably.  0 or an errno. */
+/* Writes a file that is not there yet.  0 or an errno. */
 static int
-write_file(const char *path)
+write_new(const char *path)
 {
-	char *temporary = psprintf("%s.new", path);
-	int failure = 0;
-	int fd;
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644);
 
-	unlink(temporary); /* what a crash left */
-	fd = BasicOpenFilePerm(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | PG_BINARY, 0644);
 	if (fd < 0)
 		return errno;
 	errno = 0;
-	if (write(fd, publishing.text, publishing.len) != (ssize_t) publishing.len || fchmod(fd, 0644) != 0)
-		failure = errno != 0 ? errno : ENOSPC;
-	close(fd);
-	if (failure == 0 && durable_rename(temporary, path, DEBUG1) != 0)
-		failure = errno != 0 ? errno : EIO;
-	if (failure != 0)
-		unlink(temporary);
-	return failure;
+	if (write(fd, publishing.text, publishing.len) != (ssize_t) publishing.len || fchmod(fd, 0644) != 0 ||
+		fsync(fd) != 0)
+		return errno != 0 ? errno : ENOSPC;
+	return close(fd) == 0 ? 0 : errno;
 }
 
-/* Into the directory.  After a failure a later digest may do better. */
+/* What is in the directory of that path is durable then.  0 or an errno. */
+static int
+sync_directory(const char *path)
+{
+	char directory[MAXPGPATH];
+	int fd;
+
+	strlcpy(directory, path, sizeof(directory));
+	*strrchr(directory, '/') = '\0';
+	fd = open(directory, O_RDONLY | O_DIRECTORY);
+	/* file systems that cannot sync a directory say so, as PostgreSQL's own fsync_fname() knows */
+	return fd >= 0 && (fsync(fd) == 0 || errno == EBADF || errno == EINVAL) ? 0 : errno;
+}
+
+/*
+ * Writes the file whole and durably, unless it is there.  0 or an errno; EEXIST if another is there.  In a process of its
+ * own: system calls only.
+ */
+static int
+write_file(const char *path)
+{
+	char temporary[MAXPGPATH];
+	int failure = compare_file(path);
+
+	if (failure != ENOENT)
+		return failure;
+	strlcpy(temporary, path, sizeof(temporary));
+	if (strlcat(temporary, ".new", sizeof(temporary)) >= sizeof(temporary))
+		return ENAMETOOLONG;
+	unlink(temporary); /* what a crash left */
+	failure = write_new(temporary);
+	if (failure == 0 && rename(temporary, path) != 0)
+		failure = errno;
+	if (failure != 0)
+	{
+		unlink(temporary);
+		return failure;
+	}
+	return sync_directory(path);
+}
+
+/* It runs from now on. */
+static void
+begin_wait(PublishStep step)
+{
+	publishing.step = step;
+	publishing.give_up_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PROGRAM_LIMIT_MS);
+}
+
+/*
+ * Has what runs ended?  If not, waits a moment, or less, since the latch is set for letters; or gives it up, goes back to
+ * that step, and says that it was too late.
+ */
+static bool
+has_ended(int *status, const char *activity, PublishStep back, const char *late)
+{
+	if (apm_program_ended(status))
+		return true;
+	if (GetCurrentTimestamp() >= publishing.give_up_at)
+	{
+		apm_program_kill();
+		publishing.step = back;
+		failed(late);
+		return false;
+	}
+	apm_turn_activity(activity);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, PROGRAM_POLL_MS,
+					 PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	return false;
+}
+
+/* It has no file.  A later digest may do better. */
+static void
+not_filed(const char *why)
+{
+	publishing.step = STEP_NONE;
+	failed(why);
+}
+
+static const char *
+file_failure(int failure)
+{
+	return failure == EEXIST ? "the directory has another file of its name"
+							 : psprintf("its file was not written: %s", strerror(failure));
+}
+
+/* Begins to write it into the directory, if there is one. */
 static void
 file(void)
 {
@@ -213,17 +293,31 @@ file(void)
 	publishing.step = STEP_FILED;
 	if (!is_set(apm_digest_directory))
 		return;
-	apm_turn_activity("writing a digest");
-	path = psprintf("%s/apm-digest-" INT64_FORMAT ".json", apm_digest_directory, publishing.height);
-	failure = is_absolute_path(path) ? compare_file(path) : EINVAL;
-	if (failure == ENOENT)
-		failure = write_file(path);
-	if (failure == 0)
+	if (!is_absolute_path(apm_digest_directory))
+	{
+		not_filed("apm.digest_directory is not an absolute path");
 		return;
-	publishing.step = STEP_NONE;
-	failed(failure == EEXIST   ? "the directory has another file of its name"
-		   : failure == EINVAL ? "apm.digest_directory is not an absolute path"
-							   : psprintf("its file was not written: %s", strerror(failure)));
+	}
+	path = psprintf("%s/apm-digest-" INT64_FORMAT ".json", apm_digest_directory, publishing.height);
+	failure = apm_program_call(write_file, path);
+	if (failure == 0)
+		begin_wait(STEP_FILING);
+	else
+		not_filed(file_failure(failure));
+}
+
+/* Looks after the file. */
+static void
+look_at_file(void)
+{
+	int status;
+
+	if (!has_ended(&status, "writing a digest", STEP_NONE, "its file was not written in time"))
+		return;
+	if (status == 0)
+		publishing.step = STEP_FILED;
+	else
+		not_filed(file_failure(status != -1 && WIFEXITED(status) ? WEXITSTATUS(status) : EINTR));
 }
 
 /* Starts the command, if there is one. */
@@ -239,40 +333,20 @@ start(void)
 	snprintf(height, sizeof(height), INT64_FORMAT, publishing.height);
 	failure = apm_program_start(apm_command_line(apm_digest_command, 'h', height),
 								APM_SLICE(publishing.text, publishing.len));
-	publishing.step = failure == 0 ? STEP_RUNNING : STEP_FILED;
-	publishing.give_up_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), COMMAND_LIMIT_MS);
+	begin_wait(failure == 0 ? STEP_RUNNING : STEP_FILED);
 	if (failure != 0)
 		failed(psprintf("its command did not start: %s", strerror(failure)));
 }
 
-/* The command has not ended: waits a moment, or less, since the latch is set for letters. */
-static void
-wait_for_command(void)
-{
-	apm_turn_activity("waiting for the command that takes a digest");
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, COMMAND_POLL_MS,
-					 PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-}
-
 /* Looks after the command. */
 static void
-look(void)
+look_at_command(void)
 {
 	int status;
 
-	if (!apm_program_ended(&status))
-	{
-		if (GetCurrentTimestamp() < publishing.give_up_at)
-			wait_for_command();
-		else
-		{
-			apm_program_kill();
-			publishing.step = STEP_FILED;
-			failed("its command did not end in time");
-		}
+	if (!has_ended(&status, "waiting for the command that takes a digest", STEP_FILED,
+				   "its command did not end in time"))
 		return;
-	}
 	publishing.step = status == 0 ? STEP_GIVEN : STEP_FILED;
 	if (status != -1 && WIFEXITED(status) && status != 0)
 		failed(psprintf("its command ended with exit code %d", WEXITSTATUS(status)));
@@ -326,14 +400,16 @@ apm_publish_turn(void)
 			take();
 		if (publishing.step == STEP_TAKEN)
 			file();
+		if (publishing.step == STEP_FILING)
+			look_at_file();
 		if (publishing.step == STEP_FILED)
 			start();
 		if (publishing.step == STEP_RUNNING)
-			look();
+			look_at_command();
 		if (publishing.step == STEP_GIVEN)
 			record();
 	}
-	if (publishing.step == STEP_RUNNING)
+	if (publishing.step == STEP_FILING || publishing.step == STEP_RUNNING)
 		return APM_TURN_AGAIN;
 	now = GetCurrentTimestamp();
 	if (now < publishing.retry_at)

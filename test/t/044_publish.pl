@@ -8,6 +8,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use ApmTest;
+use POSIX qw(mkfifo);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -102,6 +103,19 @@ set_and_reload($node, 'apm.digest_command', "cat >$given/%h");
 wait_for($node, 'clinic', 'SELECT t.height = p.height FROM apm.tip AS t, apm.digest_published AS p', 'after a crash the digest is given out');
 ok(-s "$given/" . published(), 'to the command');
 kill('KILL', slurp_file("$given/pid") =~ /(\d+)/);
+
+# --- a directory that does not answer: whoever opens a file there waits
+my $taken = published() + 1;
+my @pipes = map { "$directory/apm-digest-" . ($taken + $_) . '.json' } 0 .. 9;
+mkfifo($_, 0600) or die "$_: $!" foreach @pipes;
+block();
+wait_for($node, 'clinic', q(SELECT activity = 'writing a digest' FROM apm.status WHERE worker = 'apm cloud'), 'a file hangs');
+block();
+wait_for($node, 'clinic', 'SELECT count(*) = 0 FROM apm.outbox', 'records go to the cloud meanwhile');
+cmp_ok(query($node, 'clinic', q(SELECT count(*) FROM apm_fetch('p1')), 'app'), '>', 10, 'and are read from it');
+wait_for($node, 'clinic', failure('its file was not written in time'), 'it is given up after a while');
+unlink(@pipes);
+wait_for($node, 'clinic', 'SELECT t.height = p.height FROM apm.tip AS t, apm.digest_published AS p', 'until the directory answers');
 
 # --- a directory that is not there, and a name that is taken
 rename($directory, "$directory.away") or die $!;
