@@ -10,12 +10,17 @@
  * uses keys as of its last reload, or of a later transaction (keyring.c), and the rotation has told all of
  * them to reload.  Whoever may still use the old generation is therefore in a transaction that runs now.  We
  * count, to refuse early, wait for the end of all of them, and count again.  That also covers a reader who has
- * seen an old row, and a letter under way, whose sender waits for the answer in his transaction.
+ * seen an old row, and a letter under way, whose sender waits for the answer in his transaction.  Who does not want to
+ * wait for long sets lock_timeout.
+ *
+ * A prepared transaction is not waited for.  It does nothing any more, it may stay for months, and nothing that is wrapped or
+ * sealed can be in it (apm_prepare.c).
  *
  * Other databases of the server, and other servers with copies of the key directory, cannot be asked from here.
  */
 #include "postgres.h"
 
+#include "access/twophase.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "postmaster/interrupt.h"
@@ -185,6 +190,14 @@ check_successor(const Retired *retired)
 			   "SELECT pg_reload_conf() tells it; then try again.");
 }
 
+static bool
+is_prepared(VirtualTransactionId transaction)
+{
+	bool more;
+
+	return TransactionIdIsValid(TwoPhaseGetXidByVirtualXID(transaction, &more));
+}
+
 /* Waits until the transactions that run in this database now have ended. */
 static void
 wait_for_others(void)
@@ -194,7 +207,10 @@ wait_for_others(void)
 		GetCurrentVirtualXIDs(InvalidTransactionId, false, false, PROC_IS_AUTOVACUUM | PROC_IN_VACUUM, &n);
 
 	for (int i = 0; i < n; i++)
-		(void) VirtualXactLock(running[i], true);
+	{
+		if (!is_prepared(running[i]))
+			(void) VirtualXactLock(running[i], true);
+	}
 }
 
 /* Finds the generation among the keys that are here; false if its private half is not. */

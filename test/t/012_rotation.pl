@@ -13,7 +13,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = apm_node('rotation', setup => 0);
+my $node = apm_node('rotation', setup => 0, settings => { max_prepared_transactions => 2 });
 my $keys = key_directory($node);
 my $in_force = q(SELECT count(*) = 0 FROM apm.rotation WHERE finished_at IS NULL);
 my $drained = q(SELECT NOT EXISTS (SELECT FROM apm.queue) AND NOT EXISTS (SELECT FROM apm.pool)
@@ -89,7 +89,9 @@ wait_for($node, 'clinic', $drained, 'nothing is on its way');
 	$reader->query_safe('COMMIT');
 	$reader->quit;
 }
-retire('network-server', 1);
+query($node, 'clinic', q(BEGIN; CREATE TABLE promised (); PREPARE TRANSACTION 'promised'));
+is(query($node, 'clinic', q(SET lock_timeout = '10s'; SELECT apm_retire_key('network-server', 1))), '', 'a prepared transaction is not waited for');
+query($node, 'clinic', q(ROLLBACK PREPARED 'promised'));
 is(generations('network-server'), '1 public, 2, 3 active', 'a generation without use goes, its public half stays');
 ok(!-e "$keys/network-server.1.pem", 'its file is gone');
 {
