@@ -29,6 +29,8 @@
 
 #define ENTRY_TAG 'J'
 #define ENTRY_VERSION 1
+#define ENTRY_APID (2 + 8 + 2 + APM_STAFF_LEN + 2 + 4) /* where its aPid begins */
+#define ENTRY_MAX (ENTRY_APID + APM_APID_MAX + APM_DIGEST_LEN)
 #define FILE_PREFIX "erasure-journal"
 /* how much others may add between our look at the file's size and our reading it */
 #define GROWTH (1024 * 1024)
@@ -114,7 +116,10 @@ decode(ApmReader *r, const ApmDigest *before, ApmErased *out, ApmDigest *hash)
 	return memcmp(hash, &expected, sizeof(expected)) == 0;
 }
 
-/* Could a crash have left this behind the last whole entry? */
+/*
+ * Could a crash have left this behind the last whole entry?  Its end is missing, or is zeros, and before those may stand
+ * as much of it as the disk had got to, or nothing.
+ */
 static bool
 is_torn(ApmSlice rest)
 {
@@ -122,17 +127,19 @@ is_torn(ApmSlice rest)
 	ApmReader r;
 	uint32 len;
 
-	/* without its end: the entry that begins here would be longer */
+	if (rest.len >= APM_DIGEST_LEN && rest.len <= ENTRY_MAX &&
+		memcmp(rest.data + rest.len - APM_DIGEST_LEN, zeros, APM_DIGEST_LEN) == 0)
+		return true;
+
+	/* the entry that begins here would be longer */
 	apm_reader_init(&r, rest);
-	(void) apm_get_slice(&r, 2 + 8 + 2 + APM_STAFF_LEN + 2);
+	(void) apm_get_slice(&r, ENTRY_APID - 4);
 	len = apm_get_u32(&r);
 	if (len > APM_APID_MAX)
 		return false;
 	(void) apm_get_slice(&r, len);
 	(void) apm_get_slice(&r, APM_DIGEST_LEN);
-	if (r.failed)
-		return true;
-	return r.pos == r.end && memcmp(r.end - APM_DIGEST_LEN, zeros, APM_DIGEST_LEN) == 0;
+	return r.failed;
 }
 
 static void

@@ -73,6 +73,8 @@ foreach my $torn (
 	[ 'its first byte', substr($two, 0, length($one) + 1) ],
 	[ 'all but its last byte', substr($two, 0, length($two) - 1) ],
 	[ 'an entry whose end is zeros', substr($two, 0, length($two) - 32) . "\0" x 32 ],
+	[ 'an entry of which the disk has the beginning', substr($two, 0, length($one) + 20) . "\0" x (length($one) - 20) ],
+	[ 'an entry of which the disk has nothing', $one . "\0" x length($one) ],
 	[ 'some zeros', $one . "\0" x 20 ])
 {
 	my ($name, $bytes) = @$torn;
