@@ -26,7 +26,7 @@ typedef struct Ledger
 	FILE *file;
 	uint64_t size;
 	uint64_t line; /* number of the one in hand */
-	ApmBuf text; /* of that line */
+	ApmBuf text;   /* of that line */
 	ApmBuf bytes;
 	ApmStoredBlock block; /* points into bytes */
 	ApmReplay *replay;

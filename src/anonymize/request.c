@@ -201,7 +201,8 @@ apm_request_leave_aside(void)
 		aside.pause_ms = Min(Max(2 * aside.pause_ms, ASIDE_MIN_MS), ASIDE_MAX_MS);
 	aside.until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), aside.pause_ms);
 	old = MemoryContextSwitchTo(TopMemoryContext);
-	aside.ids = aside.ids == NULL ? palloc_array(ApmUuid, 1) : repalloc_array(aside.ids, ApmUuid, aside.n + 1);
+	aside.ids =
+		aside.ids == NULL ? palloc_array(ApmUuid, 1) : repalloc_array(aside.ids, ApmUuid, aside.n + 1);
 	aside.ids[aside.n++] = current;
 	memset(&current, 0, sizeof(current));
 	MemoryContextSwitchTo(old);
