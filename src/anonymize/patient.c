@@ -136,21 +136,41 @@ in_journal(const ApmDigest *chain, uint64 row, int apid)
 	return apm_journal_has(chain, apm_row_text(row, apid));
 }
 
-void
-apm_patients_load(const ApmDigest *indexes, int n, ApmPatient **out)
+/* What open_row() reads. */
+#define PATIENT_COLUMNS "p.index_key, p.apid, p.wrapped_key, p.generation, f.version, f.sealed"
+/* The newest version of a patient's profile that the contract did not refuse. */
+#define NEWEST_PROFILE                                                                                    \
+	"CROSS JOIN LATERAL (SELECT v.version, v.sealed FROM apm.profile AS v WHERE v.apid = p.apid"          \
+	"   AND NOT EXISTS (SELECT FROM ONLY apm.final_transaction AS t WHERE t.tid = v.tid AND t.rule <> 0)" \
+	"   ORDER BY v.version DESC LIMIT 1) AS f"
+
+/* Rows of those of n patients who are not forgotten, with their place among the n.  Most often it is one. */
+static uint64
+load_rows(const ApmDigest *indexes, int n)
 {
-	static ApmStatement load = {
-		"SELECT p.index_key, p.apid, p.wrapped_key, p.generation, f.version, f.sealed, w.place"
-		" FROM pg_catalog.unnest($1) WITH ORDINALITY AS w (index_key, place)"
-		" JOIN apm.patient AS p ON p.index_key = w.index_key AND NOT p.erasing"
-		" CROSS JOIN LATERAL (SELECT v.version, v.sealed FROM apm.profile AS v WHERE v.apid = p.apid"
-		" AND NOT EXISTS (SELECT FROM ONLY apm.final_transaction AS t WHERE t.tid = v.tid AND t.rule <> 0)"
-		" ORDER BY v.version DESC LIMIT 1) AS f",
+	static ApmStatement one = {
+		"SELECT " PATIENT_COLUMNS ", 1::pg_catalog.int8 FROM apm.patient AS p " NEWEST_PROFILE
+		" WHERE p.index_key = $1 AND NOT p.erasing",
+		1,
+		{BYTEAOID},
+		NULL,
+	};
+	static ApmStatement many = {
+		"SELECT " PATIENT_COLUMNS
+		", w.place FROM pg_catalog.unnest($1) WITH ORDINALITY AS w (index_key, place)"
+		" JOIN apm.patient AS p ON p.index_key = w.index_key AND NOT p.erasing " NEWEST_PROFILE,
 		1,
 		{BYTEAARRAYOID},
 		NULL,
 	};
-	Datum args[] = {apm_digest_array(indexes, n)};
+	Datum args[] = {n == 1 ? apm_digest_datum(indexes) : apm_digest_array(indexes, n)};
+
+	return apm_run_latest(n == 1 ? &one : &many, args);
+}
+
+void
+apm_patients_load(const ApmDigest *indexes, int n, ApmPatient **out)
+{
 	SPITupleTable *found;
 	ApmDigest chain;
 	uint64 rows;
@@ -158,7 +178,7 @@ apm_patients_load(const ApmDigest *indexes, int n, ApmPatient **out)
 	memset(out, 0, sizeof(*out) * n);
 	if (!our_chain(&chain))
 		return;
-	rows = apm_run_latest(&load, args);
+	rows = load_rows(indexes, n);
 	found = SPI_tuptable;
 	for (uint64 i = 0; i < rows; i++)
 	{
