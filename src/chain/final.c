@@ -86,8 +86,7 @@ apm_final_peek(ApmFinalBlock *out, int max_blocks)
 	Datum args[] = {Int32GetDatum(max_blocks), Int64GetDatum(apm_front_begin(&front))};
 	int rows = (int) apm_run(&get, args);
 
-	/* only the miner puts rows here, so that none comes late: nobody need look again for the front's sake */
-	(void) apm_front_end(&front, rows > 0, rows > 0 ? apm_row_int8(0, 1) : 0);
+	apm_front_end(&front, rows > 0, rows > 0 ? apm_row_int8(0, 1) : 0);
 	for (int row = 0; row < rows; row++)
 	{
 		out[row].id = apm_row_int8(row, 1);

@@ -77,8 +77,7 @@ choose_rows(int64 *seqs, int limit, int *looked)
 	int nknown = 0;
 	int n = 0;
 
-	/* one process at a time puts rows here, so that none comes late: nobody need look again for the front's sake */
-	(void) apm_front_end(&front, rows > 0, rows > 0 ? apm_row_int8(0, 1) : 0);
+	apm_front_end(&front, rows > 0, rows > 0 ? apm_row_int8(0, 1) : 0);
 	for (uint64 row = 0; row < rows; row++)
 	{
 		if (apm_row_bool(row, 3))

@@ -28,6 +28,7 @@
 #define BATCH_ROWS 1000
 #define BATCH_BYTES (16 * 1024 * 1024)
 #define ROW_TRIES 3
+#define LOOK_FOR_DUE_MS 500
 
 static struct
 {
@@ -35,6 +36,40 @@ static struct
 	bool doubt; /* rows of the outbox may be in the store already */
 	ApmBackoff backoff;
 } push = {.rows = BATCH_ROWS, .doubt = true};
+
+static ApmFront front;
+
+/* When the next row is due that was put off; 0: none is. */
+static TimestampTz
+next_due(void)
+{
+	static ApmStatement due = {
+		"SELECT pg_catalog.min(not_before) FROM ONLY apm.outbox WHERE not_before IS NOT NULL"
+		" AND pg_catalog.isfinite(not_before)",
+		0,
+		{0},
+		NULL,
+	};
+
+	apm_run(&due, NULL);
+	return apm_row_null(0, 1) ? 0 : apm_row_time(0, 1);
+}
+
+/* Rows that were put off are behind the front; now and then it is asked whether one is due. */
+static void
+look_for_due(void)
+{
+	static TimestampTz looked_at = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz due;
+
+	if (looked_at != 0 && !TimestampDifferenceExceeds(looked_at, now, LOOK_FOR_DUE_MS))
+		return;
+	looked_at = now;
+	due = next_due();
+	if (due != 0 && due <= now)
+		apm_front_reset(&front);
+}
 
 /*
  * The oldest rows, as many as fit.  A turn of its own; the result lives until the turn
@@ -51,25 +86,17 @@ claim(ApmStoreRow *out, int *wait)
 		{INT8OID, INT8OID},
 		NULL,
 	};
-	static ApmStatement due = {
-		"SELECT pg_catalog.min(not_before) FROM ONLY apm.outbox WHERE not_before IS NOT NULL"
-		" AND pg_catalog.isfinite(not_before)",
-		0,
-		{0},
-		NULL,
-	};
-	static ApmFront front;
 	Datum args[2] = {Int64GetDatum(push.rows)};
 	int64 bytes = 0;
 	int found;
-	int again;
 	int n = 0;
 
 	apm_turn_begin("claiming from the outbox");
 	*wait = APM_TURN_IDLE;
+	look_for_due();
 	args[1] = Int64GetDatum(apm_front_begin(&front));
 	found = (int) apm_run(&oldest, args);
-	again = apm_front_end(&front, found > 0, found > 0 ? apm_row_int8(0, 1) : 0);
+	apm_front_end(&front, found > 0, found > 0 ? apm_row_int8(0, 1) : 0);
 	for (int i = 0; i < found; i++)
 	{
 		bytes += apm_row_int4(i, 4);
@@ -85,10 +112,12 @@ claim(ApmStoreRow *out, int *wait)
 		n = 0; /* which store is attached may not be known yet */
 	else if (n == 0)
 	{
-		apm_run(&due, NULL);
-		if (!apm_row_null(0, 1))
-			*wait = (int) TimestampDifferenceMilliseconds(GetCurrentTimestamp(), apm_row_time(0, 1)) + 1;
-		*wait = apm_turn_sooner(*wait, again);
+		TimestampTz due = next_due();
+
+		if (due != 0 && due <= GetCurrentTimestamp())
+			apm_front_reset(&front);
+		if (due != 0)
+			*wait = (int) TimestampDifferenceMilliseconds(GetCurrentTimestamp(), due) + 1;
 	}
 	apm_turn_commit_async();
 	return n;

@@ -54,10 +54,13 @@ typedef struct ApmIntake
 	int n;
 	int64 oldest; /* of the rows looked at, also if that one cannot be read */
 	bool more;	  /* there may be more than these */
-	int next;	  /* when to look again if there are none, as a turn answers it */
 } ApmIntake;
 
 static ApmFront front;
+
+/* Until then no row that was put off becomes due, as far as is known; only this process puts rows off. */
+static TimestampTz none_due_until = 0;
+#define LOOK_FOR_DUE_MS 1000
 
 /* How many of the next rows go one by one, since a batch with them failed. */
 static int singly = 0;
@@ -69,6 +72,9 @@ release_due(void)
 	static ApmStatement release = {
 		"UPDATE ONLY apm.queue SET not_before = NULL WHERE not_before <= pg_catalog.now()", 0, {0}, NULL};
 
+	if (GetCurrentTimestamp() < none_due_until)
+		return;
+	none_due_until = 0;
 	if (apm_run(&release, NULL) > 0)
 		apm_front_reset(&front);
 }
@@ -94,7 +100,7 @@ claim(ApmIntake *intake)
 
 	intake->n = 0;
 	intake->oldest = found > 0 ? apm_row_int8(0, 1) : 0;
-	intake->next = apm_front_end(&front, found > 0, intake->oldest);
+	apm_front_end(&front, found > 0, intake->oldest);
 	intake->rows = palloc0(sizeof(ApmQueued) * Max(found, 1));
 	while (intake->n < found && bytes < BATCH_BYTES)
 	{
@@ -248,6 +254,7 @@ put_off(const ApmIntake *intake)
 		return;
 	args[0] = apm_int8_array(ids, n);
 	apm_run(&put, args);
+	none_due_until = 0;
 }
 
 void
@@ -305,6 +312,7 @@ blame(const int64 *ids, const ApmSlice *reasons, int n, bool movable)
 	args[1] = apm_text_array(reasons, n);
 	args[2] = Int32GetDatum(ROW_TRIES);
 	apm_run(&tried, args);
+	none_due_until = 0;
 	apm_run(movable ? &move : &leave, args);
 	apm_turn_commit();
 }
@@ -344,9 +352,14 @@ next_due(void)
 		NULL,
 	};
 
+	if (GetCurrentTimestamp() < none_due_until)
+		return APM_TURN_IDLE;
 	apm_run(&due, NULL);
 	if (apm_row_null(0, 1))
+	{
+		none_due_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_FOR_DUE_MS);
 		return APM_TURN_IDLE;
+	}
 	return (int) TimestampDifferenceMilliseconds(GetCurrentTimestamp(), apm_row_time(0, 1)) + 1;
 }
 
@@ -365,7 +378,7 @@ take_batch(ApmIntake *intake)
 	if (loaded)
 		intake->n = 0;
 	find_waiting(intake);
-	if (must_stand_back())
+	if (intake->n > 0 && must_stand_back())
 	{
 		intake->n = 0;
 		intake->more = true;
@@ -375,7 +388,7 @@ take_batch(ApmIntake *intake)
 	if (loaded)
 		next = APM_TURN_IDLE;
 	else
-		next = intake->more ? APM_TURN_AGAIN : apm_turn_sooner(intake->next, next_due());
+		next = intake->more ? APM_TURN_AGAIN : next_due();
 	if (intake->n > 0)
 	{
 		size_t size = sizeof(ApmQueued) * intake->n;
