@@ -15,7 +15,7 @@
 
 #define STEP_TIMEOUT_MS (120 * 1000)
 #define BACKOFF_MIN_MS 500
-#define BACKOFF_MAX_MS (30 * 1000)
+#define BACKOFF_MAX_MS (5 * 1000) /* what waits meanwhile has to be made up for */
 
 int
 apm_store_step(void (*step)(void *closure), void *closure)
