@@ -177,16 +177,18 @@ check_in_chain(Relation relation, const uint8 *encoded, const ApmHeader *header,
 			   const ApmSignature *signature)
 {
 	bool genesis = header->height == 0;
-	ApmContractState *state = apm_state_new(CurrentMemoryContext, &header->chain, header->height + 1);
+	ApmContractState *after = apm_state_new(CurrentMemoryContext, &header->chain, header->height + 1);
+	ApmContractState *state = after;
 	ApmFrontier earlier = {0};
 	ApmBlockFault fault;
 	ApmDigest contract;
 	ApmHeader parent;
 
-	apm_check(apm_contract_digest(state, &contract), "hash the contract");
+	apm_check(apm_contract_digest(after, &contract), "hash the contract");
 	if (!genesis)
 	{
-		state = apm_state_new(CurrentMemoryContext, &header->chain, header->height);
+		if (apm_state_changes_at(header->height))
+			state = apm_state_new(CurrentMemoryContext, &header->chain, header->height);
 		if (!find_header(&header->previous, &parent))
 			apm_guard_refuse(relation, apm_block_fault_name(APM_BLOCK_LINK),
 							 "The block before is not there.");

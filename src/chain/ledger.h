@@ -61,6 +61,9 @@ extern ApmContractState *apm_state_empty(MemoryContext context, const ApmDigest 
  */
 extern ApmContractState *apm_state_new(MemoryContext context, const ApmDigest *chain, uint64 height);
 
+/* Did the block of that height change members or contract, or is it going to? */
+extern bool apm_state_changes_at(uint64 height);
+
 /* A row of ledger_record. */
 typedef struct ApmRecordRow
 {

@@ -94,6 +94,20 @@ apm_state_load_items(ApmContractState *state, MemoryContext context, uint64 from
 	load(state, context, &get, args, enter_item);
 }
 
+bool
+apm_state_changes_at(uint64 height)
+{
+	static ApmStatement find = {
+		.sql = "SELECT WHERE EXISTS (SELECT FROM ONLY apm.contract_item AS i WHERE i.height = $1)"
+			   " OR EXISTS (SELECT FROM ONLY apm.member AS m WHERE m.height = $1 OR m.ended_height = $1)",
+		.nargs = 1,
+		.types = {INT8OID},
+	};
+	Datum args[] = {Int64GetDatum((int64) height)};
+
+	return apm_run(&find, args) > 0;
+}
+
 static void
 free_state(void *state)
 {
