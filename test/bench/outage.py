@@ -50,9 +50,9 @@ def go_and_come_back(site):
 	return (calm, down, back, done), waited, load
 
 
-def means(latencies, edges):
-	"""Mean milliseconds of what ended from each edge to the next."""
-	return [statistics.mean(ms for at, ms in latencies if start <= at < end) for start, end in zip(edges, edges[1:])]
+def medians(latencies, edges):
+	"""Median milliseconds of what ended from each edge to the next."""
+	return [statistics.median(ms for at, ms in latencies if start <= at < end) for start, end in zip(edges, edges[1:])]
 
 
 def run(root):
@@ -62,7 +62,7 @@ def run(root):
 		(calm, down, back, done), waited, load = go_and_come_back(site)
 		while_down = parts(down, back, 5)
 		whole = parts(calm, done, 60)
-		stored = arrivals(site.hospital, parts(back, done, 5), "stored_at")
+		stored = arrivals(site.hospital, [back, done], "stored_at")
 		final = arrivals(site.hospital, while_down, "validated_at")
 		final_before = arrivals(site.hospital, [calm, down], "validated_at")
 		series = {name: zip([(at - calm) / 60 for at in whole[1:]], arrivals(site.hospital, whole, column))
@@ -72,12 +72,12 @@ def run(root):
 		"what": f"{RATE:,} records a second, while the cloud's server is down for {DOWN} s",
 		"settings": {"seconds before": CALM, "seconds down": DOWN},
 		"lines": [
-			measuring.line("S12", "records stored while the outbox drains", "records/s", stored, [RATE], "what comes in",
+			measuring.line("S12", "records stored, from the cloud's return to an empty outbox", "records/s", stored, [RATE], "what comes in",
 						   at_least=3.0, aim=10.0),
 			measuring.line("S12", "records that become final, cloud down", "records/s", final, final_before, "cloud up",
 						   at_least=0.9),
-			measuring.line("S12", "a client's statement of ten records, cloud down", "ms", means(latencies, while_down),
-						   means(latencies, [calm, down]), "cloud up", at_most=1.1)],
+			measuring.line("S12", "a client's statement of ten records, cloud down", "ms", medians(latencies, while_down),
+						   medians(latencies, [calm, down]), "cloud up", at_most=1.1)],
 		"curves": [measuring.curve("outage", "The cloud goes and comes back", "minutes", "records/s", series)],
 		"notes": [f"{waited:,} records waited when the cloud came back; {done - back:.1f} s later none that was older than a second."],
 	}
