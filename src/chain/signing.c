@@ -291,6 +291,8 @@ apm_signing_complete(const ApmChainIdentity *identity, const ApmTip *tip, const 
 	bool good;
 
 	memcpy(block.encoded, candidate->encoded, APM_HEADER_LEN);
+	/* whoever wrote the sign-state may have died before the disk had it */
+	apm_signing_record(&identity->chain, candidate->header.height, &candidate->hash);
 	apm_turn_begin("completing a block");
 	good = take_candidate(&batch, &identity->chain, candidate);
 	if (good)

@@ -9,6 +9,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use ApmTest;
+use List::Util qw(max);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -76,6 +77,13 @@ sub kill_miner
 	return;
 }
 
+# How often the sign-state was written.
+sub serial
+{
+	my ($file) = grep { !/\.lock$/ } glob(key_directory($node) . '/sign-state-*');
+	return max(map { unpack('x2 Q>', substr(slurp_file($file), 4096 * $_)) } 0, 1);
+}
+
 sub stop_and_start
 {
 	$node->stop('immediate');
@@ -94,9 +102,11 @@ foreach my $table (qw(verdict candidate block))
 		my $session = hold($table);
 		my $name = ($how == \&kill_miner ? 'kill -9' : 'immediate stop') . " while $steps{$table}";
 		my $candidate;
+		my $written;
 
 		put();
 		wait_until_held($steps{$table});
+		$written = serial();
 		$candidate = sql(q(SELECT encode(hash, 'hex') FROM apm.candidate));
 		is($candidate ne '', $table eq 'block', "$name: " . ($table eq 'block' ? 'the' : 'no') . ' candidate is committed');
 		$how->();
@@ -104,6 +114,7 @@ foreach my $table (qw(verdict candidate block))
 		all_is_well($name);
 		is(sql("SELECT count(*) FROM apm.block WHERE hash = decode('$candidate', 'hex')"),
 			$table eq 'block' ? 1 : 0, "$name: exactly the signed block was completed");
+		is(serial(), $written + 1, "$name: " . ($table eq 'block' ? 'after the sign-state was written once more, for nobody knew if it was on disk' : 'with one sign-state'));
 	}
 }
 
