@@ -42,7 +42,7 @@ prepare(ApmStatement *statement)
 	SPIPlanPtr plan;
 
 	Assert(statement->nargs <= APM_STATEMENT_ARGS);
-	plan = SPI_prepare(statement->sql, statement->nargs, statement->types);
+	plan = SPI_prepare_cursor(statement->sql, statement->nargs, statement->types, CURSOR_OPT_GENERIC_PLAN);
 	if (plan == NULL || SPI_keepplan(plan) != 0)
 		elog(ERROR, "could not prepare a statement of apm: %s", SPI_result_code_string(SPI_result));
 	statement->plan = plan;

@@ -13,8 +13,11 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "jit/jit.h"
 #include "miscadmin.h"
+#include "optimizer/cost.h"
 #include "utils/acl.h"
+#include "utils/guc.h"
 
 #include "apm_user.h"
 #include "core/transaction.h"
@@ -101,6 +104,38 @@ apm_in_own_code(void)
 }
 
 /*
+ * A plan of ours is kept, and may be made while its tables are empty; so it goes by indexes, as every statement
+ * of ours can, and is right when they have grown.  The workers are set so for good.  Returns the level of settings to
+ * go back from; 0: nothing was set.
+ */
+static int
+plan_by_index(void)
+{
+	static const struct
+	{
+		const char *name;
+		bool *variable;
+	} settings[] = {
+		{"enable_seqscan", &enable_seqscan},
+		{"enable_hashjoin", &enable_hashjoin},
+		{"enable_mergejoin", &enable_mergejoin},
+		{"jit", &jit_enabled},
+	};
+	int level = 0;
+
+	for (size_t i = 0; i < lengthof(settings); i++)
+	{
+		if (!*settings[i].variable)
+			continue;
+		if (level == 0)
+			level = NewGUCNestLevel();
+		(void) set_config_option(settings[i].name, "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+								 false);
+	}
+	return level;
+}
+
+/*
  * The path is overridden and not set: to set search_path and to take that back makes PostgreSQL read it, look its schemas up and
  * check rights on them, in every section anew.
  */
@@ -114,12 +149,15 @@ apm_privileged_begin(ApmPrivileged *saved)
 	GetUserIdAndSecContext(&saved->user, &saved->security);
 	SetUserIdAndSecContext(worker, saved->security | SECURITY_LOCAL_USERID_CHANGE);
 	PushOverrideSearchPath(&catalog_only);
+	saved->guc_level = plan_by_index();
 }
 
 void
 apm_privileged_end(const ApmPrivileged *saved)
 {
 	section_depth = saved->depth;
+	if (saved->guc_level > 0)
+		AtEOXact_GUC(false, saved->guc_level);
 	PopOverrideSearchPath();
 	SetUserIdAndSecContext(saved->user, saved->security);
 }

@@ -17,6 +17,7 @@ typedef struct ApmPrivileged
 	Oid user;
 	int security;
 	int depth;
+	int guc_level;
 } ApmPrivileged;
 
 extern void apm_privileged_begin(ApmPrivileged *saved);
