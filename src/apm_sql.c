@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -134,17 +135,13 @@ apm_digest_datum(const ApmDigest *digest)
 	return apm_bytea_datum(APM_SLICE(digest->bytes, APM_DIGEST_LEN));
 }
 
-/* The array of elements, which is freed; nulls may be NULL. */
+/* The array of elements, which is freed. */
 static Datum
-make_array(Datum *elements, bool *nulls, int n, Oid type, int16 len, bool byval, char align)
+make_array(Datum *elements, int n, Oid type, int16 len, bool byval, char align)
 {
-	int lower = 1;
-	ArrayType *array =
-		construct_md_array(elements, nulls, n > 0 ? 1 : 0, &n, &lower, type, len, byval, align);
+	ArrayType *array = construct_array(elements, n, type, len, byval, align);
 
 	pfree(elements);
-	if (nulls != NULL)
-		pfree(nulls);
 	return PointerGetDatum(array);
 }
 
@@ -162,28 +159,61 @@ apm_uuid_array(const ApmUuid *v, int n)
 	StaticAssertStmt(sizeof(ApmUuid) == sizeof(pg_uuid_t), "a uuid is 16 bytes");
 	for (int i = 0; i < n; i++)
 		elements[i] = PointerGetDatum(v[i].bytes);
-	return make_array(elements, NULL, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
+	return make_array(elements, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
 }
 
+/* Writes a value as an array holds it; returns how many bytes, with what is filled up behind it. */
+static Size
+put_varlena(char *to, ApmSlice value)
+{
+	Size used = VARHDRSZ + value.len;
+
+	SET_VARSIZE(to, used);
+	if (value.len > 0)
+		memcpy(VARDATA(to), value.data, value.len);
+	memset(to + used, 0, INTALIGN(used) - used);
+	return INTALIGN(used);
+}
+
+/* Written in one go: the values of a batch are its greatest part, and each is copied once. */
 static Datum
 varlena_array(const ApmSlice *v, int n, Oid type)
 {
-	Datum *elements = make_elements(n);
-	bool *nulls = palloc(sizeof(bool) * Max(n, 1));
-	MemoryContext copies =
-		AllocSetContextCreate(CurrentMemoryContext, "apm array elements", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(copies);
-	Datum array;
+	Size size = ARR_OVERHEAD_WITHNULLS(1, n);
+	bool has_nulls = false;
+	ArrayType *array;
+	bits8 *bitmap;
+	char *to;
 
+	if (n == 0)
+		return PointerGetDatum(construct_empty_array(type));
 	for (int i = 0; i < n; i++)
 	{
-		nulls[i] = v[i].data == NULL;
-		elements[i] = nulls[i] ? (Datum) 0 : apm_bytea_datum(v[i]);
+		has_nulls = has_nulls || v[i].data == NULL;
+		if (v[i].len > MaxAllocSize || (size += INTALIGN(VARHDRSZ + v[i].len)) > MaxAllocSize)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("a value is too large to be stored")));
 	}
-	MemoryContextSwitchTo(old);
-	array = make_array(elements, nulls, n, type, -1, false, TYPALIGN_INT);
-	MemoryContextDelete(copies);
-	return array;
+
+	array = palloc(size);
+	memset(array, 0, ARR_OVERHEAD_WITHNULLS(1, n));
+	array->ndim = 1;
+	array->dataoffset = has_nulls ? ARR_OVERHEAD_WITHNULLS(1, n) : 0;
+	array->elemtype = type;
+	ARR_DIMS(array)[0] = n;
+	ARR_LBOUND(array)[0] = 1;
+	bitmap = ARR_NULLBITMAP(array);
+	to = ARR_DATA_PTR(array);
+	for (int i = 0; i < n; i++)
+	{
+		if (v[i].data == NULL)
+			continue;
+		if (bitmap != NULL)
+			bitmap[i / 8] |= (bits8) (1 << (i % 8));
+		to += put_varlena(to, v[i]);
+	}
+	SET_VARSIZE(array, to - (char *) array);
+	return PointerGetDatum(array);
 }
 
 Datum
@@ -218,7 +248,7 @@ apm_int8_array(const int64 *v, int n)
 
 	for (int i = 0; i < n; i++)
 		elements[i] = Int64GetDatum(v[i]);
-	return make_array(elements, NULL, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+	return make_array(elements, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
 }
 
 Datum
@@ -228,7 +258,7 @@ apm_int4_array(const int32 *v, int n)
 
 	for (int i = 0; i < n; i++)
 		elements[i] = Int32GetDatum(v[i]);
-	return make_array(elements, NULL, n, INT4OID, sizeof(int32), true, TYPALIGN_INT);
+	return make_array(elements, n, INT4OID, sizeof(int32), true, TYPALIGN_INT);
 }
 
 Datum
@@ -238,7 +268,7 @@ apm_int2_array(const int16 *v, int n)
 
 	for (int i = 0; i < n; i++)
 		elements[i] = Int16GetDatum(v[i]);
-	return make_array(elements, NULL, n, INT2OID, sizeof(int16), true, TYPALIGN_SHORT);
+	return make_array(elements, n, INT2OID, sizeof(int16), true, TYPALIGN_SHORT);
 }
 
 Datum
@@ -248,7 +278,7 @@ apm_time_array(const TimestampTz *v, int n)
 
 	for (int i = 0; i < n; i++)
 		elements[i] = TimestampTzGetDatum(v[i]);
-	return make_array(elements, NULL, n, TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL,
+	return make_array(elements, n, TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL,
 					  TYPALIGN_DOUBLE);
 }
 
@@ -294,6 +324,12 @@ ApmSlice
 apm_row_text(uint64 row, int column)
 {
 	return apm_row_bytea(row, column);
+}
+
+Size
+apm_row_size(uint64 row, int column)
+{
+	return toast_raw_datum_size(row_datum(row, column)) - VARHDRSZ;
 }
 
 void

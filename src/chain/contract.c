@@ -210,8 +210,9 @@ apm_contract_judge(ApmBatch *batch, const ApmDigest *chain)
 		.types = {INT8ARRAYOID},
 	};
 	static ApmStatement put = {
-		.sql = "INSERT INTO apm.verdict (seq, pt)"
-			   " SELECT p.seq, p.pt FROM ONLY apm.pool AS p WHERE p.seq = ANY ($1) ORDER BY p.seq"
+		/* the batch has what is sealed in pt opened already */
+		.sql = "INSERT INTO apm.verdict (seq)"
+			   " SELECT p.seq FROM ONLY apm.pool AS p WHERE p.seq = ANY ($1) ORDER BY p.seq"
 			   " RETURNING seq, tid, kind, leaf, rule",
 		.nargs = 1,
 		.types = {INT8ARRAYOID},

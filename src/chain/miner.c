@@ -20,6 +20,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "apm_errors.h"
 #include "chain/make.h"
@@ -29,8 +30,16 @@
 
 extern void apm_miner_main(Datum main_arg) pg_attribute_noreturn();
 
+/* A block with so many transactions, and less than so many, is neither alone nor one of a backlog. */
+#define GATHER_FROM 2
+#define GATHER_TO 500
+#define GATHER_MS 25
+
 /* How many rows the next batch may have; less after an error. */
 static int batch_limit = APM_BATCH_ROWS;
+
+/* The next block is not begun before. */
+static TimestampTz gather_until = 0;
 
 /* What a turn looks at before it does anything. */
 typedef struct ApmSituation
@@ -191,6 +200,33 @@ try_batch(ApmBatch *batch, const ApmSituation *s, int *looked)
 	return good;
 }
 
+/* Does somebody wait for this block? */
+static bool
+has_query(const ApmBatch *batch)
+{
+	for (int i = 0; i < batch->n; i++)
+	{
+		if (batch->entries[i].kind == APM_KIND_QUERY)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The proof of work costs the same for one transaction and for a thousand.  When several came while a small block was
+ * made, more are on their way: let them gather, so that mining takes no more than a third of the time, and nobody
+ * waits longer than GATHER_MS.  Sets gather_until.
+ */
+static void
+let_gather(const ApmBatch *batch, TimestampTz began)
+{
+	TimestampTz took = GetCurrentTimestamp() - began;
+
+	gather_until = 0;
+	if (batch->n >= GATHER_FROM && batch->n < GATHER_TO && !has_query(batch))
+		gather_until = began + Min(3 * took, (TimestampTz) GATHER_MS * 1000);
+}
+
 static void
 make_block(const ApmBatch *batch, const ApmSituation *s)
 {
@@ -208,10 +244,14 @@ turn(void)
 	MemoryContext context = CurrentMemoryContext;
 	ApmSituation *s = palloc0(sizeof(ApmSituation));
 	ApmBatch batch = {.context = context};
-	ApmRefusal why = read_situation(s, context);
+	TimestampTz began = GetCurrentTimestamp();
+	ApmRefusal why;
 	bool advanced = false;
 	int looked = 0;
 
+	if (began < gather_until && gather_until - began <= (TimestampTz) GATHER_MS * 1000)
+		return (int) ((gather_until - began) / 1000) + 1;
+	why = read_situation(s, context);
 	if (why == APM_REFUSAL_NONE)
 		why = settle(s, context, &advanced);
 	apm_refusal_set(why);
@@ -226,6 +266,7 @@ turn(void)
 	if (batch.n > 0)
 	{
 		make_block(&batch, s);
+		let_gather(&batch, began);
 		batch_limit = Min(2 * batch_limit, APM_BATCH_ROWS);
 	}
 	return looked > 0 ? APM_TURN_AGAIN : APM_TURN_IDLE;

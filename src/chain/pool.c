@@ -34,7 +34,6 @@ apm_pool_put(const ApmUuid *tids, const ApmSlice *pts, int n)
 	static ApmStatement put = {
 		.sql = "INSERT INTO apm.pool (tid, pt, received_at)"
 			   " SELECT u.tid, u.pt, pg_catalog.clock_timestamp() FROM unnest($1, $2) AS u (tid, pt)"
-			   " WHERE NOT EXISTS (SELECT FROM ONLY apm.leaf AS l WHERE l.tid = u.tid)"
 			   " ON CONFLICT (tid) DO NOTHING",
 		.nargs = 2,
 		.types = {UUIDARRAYOID, BYTEAARRAYOID},
@@ -50,54 +49,49 @@ apm_pool_put(const ApmUuid *tids, const ApmSlice *pts, int n)
 }
 
 /*
- * The seqs of the oldest rows, within the bounds of a batch; those that the ledger has
- * are dropped.  *looked is how many rows there were in either way.
+ * The oldest rows, within the bounds of a batch, in SPI_tuptable: seq, tid, pt, received_at, and whether the
+ * ledger has the transaction already.  Returns how many.
  */
 static int
-choose_rows(int64 *seqs, int limit, int *looked)
+oldest_rows(int limit)
 {
 	static ApmStatement oldest = {
 		/* LIMIT 1 keeps the planner from hashing the whole ledger for a plain EXISTS */
-		.sql = "SELECT p.seq, pg_catalog.octet_length(p.pt)::pg_catalog.int8, l.known IS NOT NULL"
+		.sql = "SELECT p.seq, p.tid, p.pt, p.received_at, l.known IS NOT NULL"
 			   " FROM ONLY apm.pool AS p LEFT JOIN LATERAL ("
 			   "SELECT true AS known FROM ONLY apm.leaf AS l WHERE l.tid = p.tid LIMIT 1) AS l ON true"
 			   " WHERE p.seq >= $2 ORDER BY p.seq LIMIT $1",
 		.nargs = 2,
 		.types = {INT4OID, INT8OID},
 	};
+	Datum args[] = {Int32GetDatum(limit), Int64GetDatum(apm_front_begin(&front))};
+	int rows = (int) apm_run(&oldest, args);
+	int64 bytes = 0;
+	int n;
+
+	apm_front_end(&front, rows > 0, rows > 0 ? apm_row_int8(0, 1) : 0);
+	for (n = 0; n < rows; n++)
+	{
+		bytes += (int64) apm_row_size(n, 3);
+		if (n > 0 && bytes > APM_BATCH_BYTES)
+			break;
+	}
+	return n;
+}
+
+/* Deletes rows of which the ledger has the transactions. */
+static void
+drop_known(const int64 *seqs, int n)
+{
 	static ApmStatement drop = {
 		.sql = "DELETE FROM ONLY apm.pool AS p WHERE p.seq = ANY ($1)",
 		.nargs = 1,
 		.types = {INT8ARRAYOID},
 	};
-	Datum args[] = {Int32GetDatum(limit), Int64GetDatum(apm_front_begin(&front))};
-	uint64 rows = apm_run(&oldest, args);
-	int64 *known = palloc_array(int64, Max(rows, 1));
-	int64 bytes = 0;
-	int nknown = 0;
-	int n = 0;
+	Datum args[] = {apm_int8_array(seqs, n)};
 
-	apm_front_end(&front, rows > 0, rows > 0 ? apm_row_int8(0, 1) : 0);
-	for (uint64 row = 0; row < rows; row++)
-	{
-		if (apm_row_bool(row, 3))
-		{
-			known[nknown++] = apm_row_int8(row, 1);
-			continue;
-		}
-		bytes += apm_row_int8(row, 2);
-		if (n > 0 && bytes > APM_BATCH_BYTES)
-			break;
-		seqs[n++] = apm_row_int8(row, 1);
-	}
-	if (nknown > 0)
-	{
-		Datum gone[] = {apm_int8_array(known, nknown)};
-
-		apm_run(&drop, gone);
-	}
-	*looked = n + nknown;
-	return n;
+	if (n > 0)
+		apm_run(&drop, args);
 }
 
 /*
@@ -192,30 +186,24 @@ apm_pool_blame_oldest(const char *reason, bool readable)
 int
 apm_pool_take(ApmBatch *batch, int limit)
 {
-	static ApmStatement get = {
-		.sql = "SELECT p.seq, p.tid, p.pt, p.received_at FROM ONLY apm.pool AS p"
-			   " WHERE p.seq = ANY ($1) ORDER BY p.seq",
-		.nargs = 1,
-		.types = {INT8ARRAYOID},
-	};
-	int64 seqs[APM_BATCH_ROWS];
+	int64 known[APM_BATCH_ROWS];
 	int64 poison[APM_BATCH_ROWS];
+	int nknown = 0;
 	int npoison = 0;
-	int looked;
-	int n = choose_rows(seqs, Min(limit, APM_BATCH_ROWS), &looked);
-	Datum args[] = {apm_int8_array(seqs, n)};
-	uint64 rows = n > 0 ? apm_run(&get, args) : 0;
+	int rows = oldest_rows(Min(limit, APM_BATCH_ROWS));
 	MemoryContext detoasted =
 		AllocSetContextCreate(CurrentMemoryContext, "apm pool row", ALLOCSET_DEFAULT_SIZES);
 
-	batch_reserve(batch, (int) rows);
-	for (uint64 row = 0; row < rows; row++)
+	batch_reserve(batch, rows);
+	for (int row = 0; row < rows; row++)
 	{
 		MemoryContext old = MemoryContextSwitchTo(detoasted);
 		ApmUuid tid;
 
 		apm_row_uuid(row, 2, &tid);
-		if (open_row(batch, apm_row_bytea(row, 3), &tid, &batch->opened[batch->n]))
+		if (apm_row_bool(row, 5))
+			known[nknown++] = apm_row_int8(row, 1);
+		else if (open_row(batch, apm_row_bytea(row, 3), &tid, &batch->opened[batch->n]))
 		{
 			batch->received[batch->n] = apm_row_time(row, 4);
 			batch->seqs[batch->n++] = apm_row_int8(row, 1);
@@ -226,12 +214,13 @@ apm_pool_take(ApmBatch *batch, int limit)
 		MemoryContextReset(detoasted);
 	}
 	MemoryContextDelete(detoasted);
+	drop_known(known, nknown);
 	if (npoison > 0)
 	{
 		count_failure(poison, npoison);
 		put_aside(poison, npoison, "cannot be opened, or is not a signed transaction", true);
 	}
-	return looked;
+	return rows;
 }
 
 bool

@@ -69,7 +69,7 @@ refusal_sqlstate(ApmRefusal why)
  * server moves the queue on, so that what a reader has committed before he asks is in the
  * pool before his question, unless the queue holds more than a batch.
  */
-void
+bool
 apm_gate_take(void)
 {
 	Size bytes = 0;
@@ -77,11 +77,12 @@ apm_gate_take(void)
 	ntaken = 0;
 	more = false;
 	if (starting())
-		return;
+		return false;
 	while (ntaken < LETTERS && bytes < LETTERS_BYTES &&
 		   apm_mailbox_take(APM_WORKER_NETWORK, &taken[ntaken], 1) == 1)
 		bytes += taken[ntaken++].request_len;
 	more = ntaken == LETTERS || bytes >= LETTERS_BYTES;
+	return ntaken > 0;
 }
 
 /* Opens the letters that were taken, writes their questions and lets them wait; those that nobody wants are left. */

@@ -16,6 +16,9 @@
  * Of a base that was loaded, or is being loaded, nothing is taken: what the rows need may
  * not be there yet, and what they become would stand in the way of what comes.
  *
+ * A batch costs as much as some twenty rows, whatever it has.  So when many commit one after the other, and the next ones
+ * come within milliseconds of a batch, they gather for as long, unless a reader asks, who must find them.
+ *
  * All of a batch is one transaction: taken from the queue, put into the pool.  The worker is the
  * only one who takes, so nothing is locked.  What fails by itself is known by its
  * status; what raises an error that a row can cause makes the turns go on row by row, until the one is
@@ -38,6 +41,7 @@
 #define BATCH_ROWS 1000
 #define BATCH_BYTES (32 * 1024 * 1024)
 #define ROW_TRIES 3
+#define GATHER_MS 4
 #define FIRST_PAUSE_MS 1000 /* then four times as long each time; blame() says it in SQL */
 
 typedef struct ApmQueued
@@ -417,13 +421,29 @@ batch_failed(const ApmIntake *intake, int sqlstate)
 	return APM_TURN_AGAIN;
 }
 
-int
-apm_queue_turn(void)
+/* When the next batch may be taken, in milliseconds from now; 0: at once. */
+static int
+held_until(TimestampTz last, bool asked)
 {
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (asked || now < last || TimestampDifferenceExceeds(last, now, GATHER_MS))
+		return 0;
+	return Max(GATHER_MS - (int) TimestampDifferenceMilliseconds(last, now), 1);
+}
+
+int
+apm_queue_turn(bool asked)
+{
+	static TimestampTz last = 0; /* when a batch was taken that was not all there was */
 	MemoryContext turn = CurrentMemoryContext;
 	ApmIntake *intake = palloc0(sizeof(ApmIntake));
 	volatile int sqlstate = 0;
-	volatile int next = APM_TURN_IDLE;
+	volatile int next = held_until(last, asked);
+
+	if (next > 0)
+		return next;
+	next = APM_TURN_IDLE;
 
 	PG_TRY();
 	{
@@ -439,5 +459,6 @@ apm_queue_turn(void)
 
 	if (singly > 0)
 		singly = intake->n > 0 ? singly - 1 : 0;
+	last = intake->n > 0 && !intake->more ? GetCurrentTimestamp() : 0;
 	return apm_turn_sooner(next, blame_faults(intake));
 }

@@ -26,8 +26,8 @@ extern const char *apm_template_open(ApmSlice sealed, ApmTemplate *out);
 /* TG, the transaction generator: the PT, or QT, of a signed transaction. */
 extern ApmSlice apm_template_seal(ApmSlice plain);
 
-/* Takes the letters that wait; the gate's turn writes their queries. */
-extern void apm_gate_take(void);
+/* Takes the letters that wait, if there are any; the gate's turn writes their queries. */
+extern bool apm_gate_take(void);
 
 /* What the server needs for its stages that open and seal. */
 #define APM_NETWORK_KEYS_HINT \
@@ -36,7 +36,8 @@ extern void apm_gate_take(void);
 /* Turns of the worker; each answers as in ApmWorkerDesc.  Without keys the gate's fails every letter. */
 extern int apm_gate_turn(bool have_keys);
 extern int apm_validator_turn(void);
-extern int apm_queue_turn(void);
+/* asked: somebody asks, who must find in the pool what is in the queue. */
+extern int apm_queue_turn(bool asked);
 
 /*
  * A registration is final: records that wait for their patient are ready again.  In the

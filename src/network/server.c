@@ -35,10 +35,10 @@ turn(void)
 {
 	bool open = apm_stage_has_keys(&keys);
 	int next = open ? APM_TURN_IDLE : APM_KEYS_POLL_MS;
+	bool asked = apm_gate_take();
 
-	apm_gate_take();
 	if (open)
-		next = apm_turn_sooner(next, apm_queue_turn());
+		next = apm_turn_sooner(next, apm_queue_turn(asked));
 	next = apm_turn_sooner(next, apm_gate_turn(open));
 	if (open)
 		next = apm_turn_sooner(next, apm_validator_turn());
