@@ -522,7 +522,7 @@ CREATE TABLE apm.outbox (
 	rid uuid NOT NULL CONSTRAINT outbox_rid_key UNIQUE,
 	tid uuid NOT NULL,
 	apid text COLLATE "C" NOT NULL,
-	apr bytea NOT NULL,
+	apr bytea,
 	tokens bytea[] NOT NULL DEFAULT '{}',
 	replaces boolean NOT NULL DEFAULT false,
 	queued_at timestamptz NOT NULL,
@@ -531,7 +531,7 @@ CREATE TABLE apm.outbox (
 ) WITH (toast_tuple_target = 8160);
 CREATE INDEX outbox_later_idx ON apm.outbox (not_before) WHERE not_before IS NOT NULL;
 ALTER TABLE apm.outbox ALTER COLUMN apr SET STORAGE EXTERNAL;
-COMMENT ON TABLE apm.outbox IS 'aPRs, sealed for the APM, on their way to the cloud; one that replaces takes the place of what the cloud has for its Rid';
+COMMENT ON TABLE apm.outbox IS 'records on their way to the cloud; apr is null where it is made from the ledger when it is sent; one that replaces takes the place of what the cloud has for its Rid';
 
 -- Whom the cloud is to forget.
 CREATE TABLE apm.cloud_removal (

@@ -14,9 +14,11 @@ typedef struct ApmCloudRow
 	ApmUuid rid;
 	ApmUuid tid;
 	ApmSlice apid;
-	ApmSlice apr;	 /* sealed for PK_APM */
 	ApmSlice tokens; /* blind tokens, APM_TOKEN_LEN bytes each; may be empty */
 } ApmCloudRow;
+
+/* Raises XX001 unless each of n valid records, which have no body, was voided by an erasure.  Expects SPI and apm_privileged. */
+extern void apm_content_require_void(const ApmUuid *tids, int n);
 
 /*
  * Into the outbox, in the caller's transaction; a Rid that is there already is left

@@ -18,23 +18,22 @@ void
 apm_outbox_put(const ApmCloudRow *rows, int n, bool replace)
 {
 	static ApmStatement put = {
-		"INSERT INTO apm.outbox (rid, tid, apid, apr, tokens, replaces, queued_at)"
-		" SELECT u.rid, u.tid, u.apid, u.apr,"
-		" ARRAY(SELECT pg_catalog.substr(u.tokens, $6 * i + 1, $6)"
-		" FROM pg_catalog.generate_series(0, pg_catalog.octet_length(u.tokens) / $6 - 1) AS i),"
-		" $7, pg_catalog.clock_timestamp()"
-		" FROM unnest($1, $2, $3, $4, $5) AS u (rid, tid, apid, apr, tokens)"
+		"INSERT INTO apm.outbox (rid, tid, apid, tokens, replaces, queued_at)"
+		" SELECT u.rid, u.tid, u.apid,"
+		" ARRAY(SELECT pg_catalog.substr(u.tokens, $5 * i + 1, $5)"
+		" FROM pg_catalog.generate_series(0, pg_catalog.octet_length(u.tokens) / $5 - 1) AS i),"
+		" $6, pg_catalog.clock_timestamp()"
+		" FROM unnest($1, $2, $3, $4) AS u (rid, tid, apid, tokens)"
 		" ON CONFLICT (rid) DO NOTHING",
-		7,
-		{UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID, INT4OID, BOOLOID},
+		6,
+		{UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, BYTEAARRAYOID, INT4OID, BOOLOID},
 		NULL,
 	};
 	ApmUuid *rids;
 	ApmUuid *tids;
 	ApmSlice *apids;
-	ApmSlice *aprs;
 	ApmSlice *tokens;
-	Datum args[7];
+	Datum args[6];
 
 	if (n == 0)
 		return;
@@ -42,32 +41,28 @@ apm_outbox_put(const ApmCloudRow *rows, int n, bool replace)
 	rids = palloc(sizeof(ApmUuid) * n);
 	tids = palloc(sizeof(ApmUuid) * n);
 	apids = palloc(sizeof(ApmSlice) * n);
-	aprs = palloc(sizeof(ApmSlice) * n);
 	tokens = palloc(sizeof(ApmSlice) * n);
 	for (int i = 0; i < n; i++)
 	{
 		rids[i] = rows[i].rid;
 		tids[i] = rows[i].tid;
 		apids[i] = rows[i].apid;
-		aprs[i] = rows[i].apr;
 		tokens[i] = rows[i].tokens.len > 0 ? rows[i].tokens : APM_SLICE("", 0);
 	}
 	args[0] = apm_uuid_array(rids, n);
 	args[1] = apm_uuid_array(tids, n);
 	args[2] = apm_text_array(apids, n);
-	args[3] = apm_bytea_array(aprs, n);
-	args[4] = apm_bytea_array(tokens, n);
-	args[5] = Int32GetDatum(APM_TOKEN_LEN);
-	args[6] = BoolGetDatum(replace);
+	args[3] = apm_bytea_array(tokens, n);
+	args[4] = Int32GetDatum(APM_TOKEN_LEN);
+	args[5] = BoolGetDatum(replace);
 	apm_run(&put, args);
 	apm_wake_at_commit(APM_WORKER_CLOUD);
 
-	for (int i = 0; i < 5; i++)
+	for (int i = 0; i < 4; i++)
 		pfree(DatumGetPointer(args[i]));
 	pfree(rids);
 	pfree(tids);
 	pfree(apids);
-	pfree(aprs);
 	pfree(tokens);
 }
 

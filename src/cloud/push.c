@@ -79,9 +79,11 @@ static int
 claim(ApmStoreRow *out, int *wait)
 {
 	static ApmStatement oldest = {
-		"SELECT id, rid, tid, pg_catalog.octet_length(apr), replaces FROM ONLY apm.outbox"
-		" WHERE (not_before IS NULL OR not_before <= pg_catalog.now()) AND id >= $2"
-		" ORDER BY id LIMIT $1",
+		"SELECT o.id, o.rid, o.tid, coalesce(pg_catalog.octet_length(o.apr),"
+		" (SELECT pg_catalog.octet_length(b.transaction) FROM ONLY apm.body AS b WHERE b.tid = o.tid), 0),"
+		" o.replaces, o.apr IS NOT NULL FROM ONLY apm.outbox AS o"
+		" WHERE (o.not_before IS NULL OR o.not_before <= pg_catalog.now()) AND o.id >= $2"
+		" ORDER BY o.id LIMIT $1",
 		2,
 		{INT8OID, INT8OID},
 		NULL,
@@ -106,6 +108,7 @@ claim(ApmStoreRow *out, int *wait)
 		apm_row_uuid(i, 2, &out[n].rid);
 		apm_row_uuid(i, 3, &out[n].tid);
 		out[n].replaces = apm_row_bool(i, 5);
+		out[n].has_apr = apm_row_bool(i, 6);
 		n++;
 	}
 	if (n > 0 && apm_chain_loaded())
@@ -181,9 +184,13 @@ readable(const ApmStoreRow *row)
 	PG_TRY();
 	{
 		Datum args[1] = {Int64GetDatum(row->id)};
+		ApmSlice apr;
 
 		apm_turn_begin("reading a row of the outbox");
-		apm_run(&read, args);
+		if (row->has_apr)
+			apm_run(&read, args);
+		else
+			apm_content_make(&row->tid, 1, &apr);
 		apm_turn_commit_async();
 	}
 	PG_CATCH();
@@ -215,9 +222,10 @@ blame(const ApmStoreRow *row, int sqlstate, bool movable)
 	};
 	static ApmStatement move = {
 		"WITH gone AS (DELETE FROM ONLY apm.outbox WHERE id = $1 RETURNING tid, apr)"
-		" INSERT INTO apm.quarantine (stage, tid, reason, content) SELECT 'outbox', tid, $2, apr FROM gone",
-		2,
-		{INT8OID, TEXTOID},
+		" INSERT INTO apm.quarantine (stage, tid, reason, content)"
+		" SELECT 'outbox', tid, $2, coalesce(apr, $3, '') FROM gone",
+		3,
+		{INT8OID, TEXTOID, BYTEAOID},
 		NULL,
 	};
 	static ApmStatement leave = {
@@ -229,7 +237,7 @@ blame(const ApmStoreRow *row, int sqlstate, bool movable)
 		{INT8OID, TEXTOID},
 		NULL,
 	};
-	Datum args[2];
+	Datum args[3];
 	char *reason = psprintf(movable ? "the cloud store refuses it (SQLSTATE %s)"
 									: "cannot be read and stays in the outbox (SQLSTATE %s)",
 							unpack_sql_state(sqlstate));
@@ -238,7 +246,14 @@ blame(const ApmStoreRow *row, int sqlstate, bool movable)
 	args[0] = Int64GetDatum(row->id);
 	args[1] = apm_text_datum(APM_SLICE(reason, strlen(reason)));
 	if (apm_run(&tried, args) > 0 && apm_row_int4(0, 1) >= ROW_TRIES)
+	{
+		ApmSlice apr = APM_SLICE(NULL, 0);
+
+		if (movable && !row->has_apr)
+			apm_content_make(&row->tid, 1, &apr);
+		args[2] = apm_bytea_datum(apr);
 		apm_run(movable ? &move : &leave, args);
+	}
 	apm_turn_commit();
 }
 

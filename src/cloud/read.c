@@ -350,27 +350,59 @@ enter_rows(const ApmRound *round, uint64 n, ApmCloudWhere where)
 	}
 }
 
-/* A visit: reads what is awaited from outbox and store. */
+/*
+ * Enters the rows of the outbox.  Those that did not bring their aPR along get it from the ledger; what an erasure has voided is nowhere.
+ */
 static void
-read_rows(void *closure)
+enter_outbox(const ApmRound *round, const ApmUuid *rids, int n)
 {
 	static ApmStatement outbox = {
-		"SELECT rid, apr FROM ONLY apm.outbox WHERE rid = ANY ($1)",
+		"SELECT rid, apr, tid FROM ONLY apm.outbox WHERE rid = ANY ($1)",
 		1,
 		{UUIDARRAYOID},
 		NULL,
 	};
+	Datum args[1] = {apm_uuid_array(rids, n)};
+	int found = (int) apm_run(&outbox, args);
+	ApmUuid *tids = palloc_array(ApmUuid, Max(found, 1));
+	ApmAwaited **entries = palloc_array(ApmAwaited *, Max(found, 1));
+	ApmSlice *aprs = palloc_array(ApmSlice, Max(found, 1));
+	int count = 0;
+
+	enter_rows(round, (uint64) found, APM_CLOUD_OUTBOX);
+	for (int i = 0; i < found; i++)
+	{
+		ApmUuid rid;
+
+		if (!apm_row_null(i, 2))
+			continue;
+		apm_row_uuid(i, 1, &rid);
+		apm_row_uuid(i, 3, &tids[count]);
+		entries[count++] = hash_search(round->awaited, rid.bytes, HASH_FIND, NULL);
+	}
+	apm_content_make(tids, count, aprs);
+	for (int i = 0; i < count; i++)
+	{
+		if (aprs[i].data == NULL)
+			entries[i]->row.where = APM_CLOUD_NOWHERE;
+		else
+			entries[i]->row.apr = apm_slice_copy(round->context, aprs[i]);
+	}
+}
+
+/* A visit: reads what is awaited from outbox and store. */
+static void
+read_rows(void *closure)
+{
 	const ApmRound *round = closure;
 	ApmUuid *rids;
-	Datum args[1];
 	Oid target;
 	int n;
 
 	apm_turn_begin("reading from the cloud");
 	target = apm_store_target(); /* before the outbox: attaching another moves rows there */
 	n = missing(round->awaited, &rids);
-	args[0] = apm_uuid_array(rids, n);
-	enter_rows(round, apm_run(&outbox, args), APM_CLOUD_OUTBOX);
+	enter_outbox(round, rids, n);
 	n = missing(round->awaited, &rids);
 	if (n > 0)
 	{

@@ -71,13 +71,15 @@ static const struct
 	Oid types[4];
 } texts[STORE_TEXTS] = {
 	/* what an erasure has voided since it was put into the outbox is not stored any more */
-	[STORE_INSERT] = {"INSERT INTO %s (rid, apid, apr, tokens) SELECT o.rid, o.apid, o.apr, o.tokens"
-					  " FROM ONLY apm.outbox AS o WHERE o.id = ANY ($1) AND o.rid <> ALL ($2)"
+	[STORE_INSERT] = {"INSERT INTO %s (rid, apid, apr, tokens)"
+					  " SELECT o.rid, o.apid, coalesce(u.apr, o.apr), o.tokens"
+					  " FROM unnest($1, $3) AS u (id, apr) JOIN ONLY apm.outbox AS o ON o.id = u.id"
+					  " WHERE o.rid <> ALL ($2) AND (u.apr IS NOT NULL OR o.apr IS NOT NULL)"
 					  " AND NOT EXISTS (SELECT FROM ONLY apm.ledger_patient AS p"
 					  " WHERE p.apid = o.apid AND p.erased_height IS NOT NULL)"
-					  " ORDER BY o.id ON CONFLICT DO NOTHING",
-					  2,
-					  {INT8ARRAYOID, UUIDARRAYOID}},
+					  " ON CONFLICT DO NOTHING",
+					  3,
+					  {INT8ARRAYOID, UUIDARRAYOID, BYTEAARRAYOID}},
 	[STORE_PRESENT] = {"SELECT c.rid FROM ONLY %s AS c WHERE c.rid = ANY ($1)", 1, {UUIDARRAYOID}},
 	[STORE_SELECT] = {"SELECT c.rid, c.apr FROM ONLY %s AS c WHERE c.rid = ANY ($1)", 1, {UUIDARRAYOID}},
 	[STORE_ROWS] = {"SELECT c.rid, c.apr, c.apid, c.tokens FROM ONLY %s AS c WHERE c.rid = ANY ($1)",
@@ -305,6 +307,30 @@ present(Oid target, const ApmUuid *rids, int n, ApmUuid *out)
 	return found;
 }
 
+/* What each row's aPR is, as far as it did not bring it along. */
+static ApmSlice *
+make_contents(const ApmStoreRow *rows, int n)
+{
+	ApmUuid *tids = palloc_array(ApmUuid, n);
+	ApmSlice *made = palloc_array(ApmSlice, n);
+	ApmSlice *aprs = palloc0_array(ApmSlice, n);
+	int count = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (!rows[i].has_apr)
+			tids[count++] = rows[i].tid;
+	}
+	apm_content_make(tids, count, made);
+	count = 0;
+	for (int i = 0; i < n; i++)
+	{
+		if (!rows[i].has_apr)
+			aprs[i] = made[count++];
+	}
+	return aprs;
+}
+
 void
 apm_store_insert(Oid target, const ApmStoreRow *rows, int n, bool doubt)
 {
@@ -312,7 +338,7 @@ apm_store_insert(Oid target, const ApmStoreRow *rows, int n, bool doubt)
 	ApmUuid *rids = palloc(sizeof(ApmUuid) * n);
 	ApmUuid *others = palloc(sizeof(ApmUuid) * n); /* to be replaced, then those that are stored */
 	int nothers = 0;
-	Datum args[2];
+	Datum args[3];
 
 	for (int i = 0; i < n; i++)
 	{
@@ -326,6 +352,7 @@ apm_store_insert(Oid target, const ApmStoreRow *rows, int n, bool doubt)
 	nothers = doubt ? present(target, rids, n, others) : 0;
 	args[0] = apm_int8_array(ids, n);
 	args[1] = apm_uuid_array(others, nothers);
+	args[2] = apm_bytea_array(make_contents(rows, n), n);
 	(void) ask(target, STORE_INSERT, args);
 }
 

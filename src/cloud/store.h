@@ -27,7 +27,14 @@ typedef struct ApmStoreRow
 	ApmUuid rid;
 	ApmUuid tid;
 	bool replaces; /* what the store has for its Rid */
+	bool has_apr;  /* it brought its aPR along; else that is made from the ledger */
 } ApmStoreRow;
+
+/*
+ * The aPRs of n records, by their Tids, sealed for PK_APM; data is NULL where an erasure has voided the record.  Raises XX001 where
+ * the ledger has no body otherwise.  Expects SPI and apm_privileged.
+ */
+extern void apm_content_make(const ApmUuid *tids, int n, ApmSlice *aprs);
 
 /*
  * Stores n rows of the outbox there, leaving out those whose Rid the store has already.  With

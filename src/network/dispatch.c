@@ -2,9 +2,8 @@
  * dispatch.c
  *	  From the ledger to the cloud room: records that the cloud is to have, patients whom it is to forget.
  *
- * The ledger has a record's signed transaction, nonce, body and proof; the cloud gets just that, sealed for the APM
- * under a content key of the network server's own.  So a record can be sent again at any time, by the validator when it
- * becomes final or by a rebuild years later.
+ * The ledger has all that the cloud is to have of a record, so the outbox only says which ones it is to have, and a record
+ * can be sent again at any time, by the validator when it becomes final or by a rebuild years later.
  *
  * A valid record can be without a body: an erasure that came before its final transaction was handled has voided it.  Then
  * there is nothing to send.
@@ -28,45 +27,17 @@
 static bool
 make_row(const ApmUuid *tid, const ApmBody *body, ApmCloudRow *out)
 {
-	ApmSigned parts = {.transaction = body->transaction, .proof = body->proof};
-	ApmBuf plain = {0};
-	ApmBuf sealed = {0};
 	ApmTransaction tx;
 
 	apm_check(apm_transaction_decode(body->transaction, &tx), "read a record's transaction");
 	if (tx.kind != APM_KIND_PRIMARY || !apm_chain_is_ours(APM_MEMBER_ORIGIN, &tx.origin))
 		return false;
 
-	memcpy(parts.nonce, body->nonce, APM_NONCE_LEN);
-	apm_signed_encode(&parts, &plain);
-	apm_check(apm_buf_status(&plain), "write a record for the cloud");
-	apm_check(apm_sealer_seal(apm_key_sealer(true, false, false), APM_SLICE(plain.data, plain.len),
-							  (uint64) GetCurrentTimestamp(), &sealed),
-			  "seal a record for the cloud");
-	apm_buf_reset(&plain);
 	out->tid = *tid;
 	out->rid = tx.u.primary.rid;
 	out->apid = tx.u.primary.apid;
-	out->apr = APM_SLICE(sealed.data, sealed.len);
 	out->tokens = APM_SLICE(tx.u.primary.tokens.bytes, (size_t) tx.u.primary.tokens.count * APM_TOKEN_LEN);
 	return true;
-}
-
-/* Raises unless each of these records without a body was voided. */
-static void
-require_void(const ApmUuid *tids, int n)
-{
-	bool *voided = palloc(sizeof(bool) * Max(n, 1));
-
-	if (n > 0)
-		apm_ledger_are_void(tids, n, voided);
-	for (int i = 0; i < n; i++)
-	{
-		if (!voided[i])
-			ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
-							errmsg("the ledger has no body of a valid record that is not erased"),
-							errhint("apm_verify() names the first fault.")));
-	}
 }
 
 /* Puts up to count records into the outbox; returns the bytes of their bodies. */
@@ -89,7 +60,7 @@ send_some(const ApmUuid *tids, int count, bool replace)
 		else if (make_row(&tids[i], &bodies[i], &rows[n]))
 			n++;
 	}
-	require_void(gone, ngone);
+	apm_content_require_void(gone, ngone);
 	apm_outbox_put(rows, n, replace);
 	return bytes;
 }
