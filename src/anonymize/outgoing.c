@@ -123,7 +123,7 @@ apm_outgoing_send(ApmOutgoing *out)
 
 	tids = palloc(sizeof(ApmUuid) * out->n);
 	sealed = palloc(sizeof(ApmSlice) * out->n);
-	sealer = apm_key_sealer(true, true, false);
+	sealer = apm_key_sealer(false, true, false);
 	for (int i = 0; i < out->n; i++)
 	{
 		ApmOutgoingItem *item = &out->items[i];

@@ -70,7 +70,7 @@ apm_final_put(const ApmNewBlock *block)
 	apm_run_whole(&put, args, 1);
 	apm_buf_reset(&plain);
 	apm_buf_reset(&sealed);
-	apm_wake_at_commit(APM_WORKER_NETWORK);
+	apm_hurry_at_commit(APM_WORKER_NETWORK);
 }
 
 int

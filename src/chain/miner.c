@@ -33,7 +33,7 @@ extern void apm_miner_main(Datum main_arg) pg_attribute_noreturn();
 /* A block with so many transactions, and less than so many, is neither alone nor one of a backlog. */
 #define GATHER_FROM 2
 #define GATHER_TO 500
-#define GATHER_MS 25
+#define GATHER_MS 50
 
 /* How many rows the next batch may have; less after an error. */
 static int batch_limit = APM_BATCH_ROWS;
@@ -214,8 +214,8 @@ has_query(const ApmBatch *batch)
 
 /*
  * The proof of work costs the same for one transaction and for a thousand.  When several came while a small block was
- * made, more are on their way: let them gather, so that mining takes no more than a third of the time, and nobody
- * waits longer than GATHER_MS.  Sets gather_until.
+ * made, more are on their way: let them gather, so that mining takes no more than a fourth of the time, and nothing
+ * waits longer than GATHER_MS.  A question hurries us.  Sets gather_until.
  */
 static void
 let_gather(const ApmBatch *batch, TimestampTz began)
@@ -224,7 +224,7 @@ let_gather(const ApmBatch *batch, TimestampTz began)
 
 	gather_until = 0;
 	if (batch->n >= GATHER_FROM && batch->n < GATHER_TO && !has_query(batch))
-		gather_until = began + Min(3 * took, (TimestampTz) GATHER_MS * 1000);
+		gather_until = began + Min(4 * took, (TimestampTz) GATHER_MS * 1000);
 }
 
 static void
@@ -249,7 +249,8 @@ turn(void)
 	bool advanced = false;
 	int looked = 0;
 
-	if (began < gather_until && gather_until - began <= (TimestampTz) GATHER_MS * 1000)
+	if (!apm_turn_once() && !apm_is_hurried() && began < gather_until &&
+		gather_until - began <= (TimestampTz) GATHER_MS * 1000)
 		return (int) ((gather_until - began) / 1000) + 1;
 	why = read_situation(s, context);
 	if (why == APM_REFUSAL_NONE)

@@ -192,6 +192,7 @@ write_letters(ApmGateLetter *const *letters, int n)
 		questions += letters[i]->n;
 	}
 	apm_pool_put(tids, qts, questions);
+	apm_hurry_at_commit(APM_WORKER_MINER);
 	apm_turn_commit_async();
 }
 

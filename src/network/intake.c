@@ -66,6 +66,9 @@ static ApmFront front;
 static TimestampTz none_due_until = 0;
 #define LOOK_FOR_DUE_MS 1000
 
+/* When a batch was taken that was all there was; 0: when none was, or more was left. */
+static TimestampTz emptied_at = 0;
+
 /* How many of the next rows go one by one, since a batch with them failed. */
 static int singly = 0;
 
@@ -421,29 +424,23 @@ batch_failed(const ApmIntake *intake, int sqlstate)
 	return APM_TURN_AGAIN;
 }
 
-/* When the next batch may be taken, in milliseconds from now; 0: at once. */
-static int
-held_until(TimestampTz last, bool asked)
+int
+apm_queue_held(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (asked || now < last || TimestampDifferenceExceeds(last, now, GATHER_MS))
+	if (apm_turn_once() || now < emptied_at || TimestampDifferenceExceeds(emptied_at, now, GATHER_MS))
 		return 0;
-	return Max(GATHER_MS - (int) TimestampDifferenceMilliseconds(last, now), 1);
+	return Max(GATHER_MS - (int) TimestampDifferenceMilliseconds(emptied_at, now), 1);
 }
 
 int
-apm_queue_turn(bool asked)
+apm_queue_turn(void)
 {
-	static TimestampTz last = 0; /* when a batch was taken that was not all there was */
 	MemoryContext turn = CurrentMemoryContext;
 	ApmIntake *intake = palloc0(sizeof(ApmIntake));
 	volatile int sqlstate = 0;
-	volatile int next = held_until(last, asked);
-
-	if (next > 0)
-		return next;
-	next = APM_TURN_IDLE;
+	volatile int next = APM_TURN_IDLE;
 
 	PG_TRY();
 	{
@@ -459,6 +456,6 @@ apm_queue_turn(bool asked)
 
 	if (singly > 0)
 		singly = intake->n > 0 ? singly - 1 : 0;
-	last = intake->n > 0 && !intake->more ? GetCurrentTimestamp() : 0;
+	emptied_at = intake->n > 0 && !intake->more ? GetCurrentTimestamp() : 0;
 	return apm_turn_sooner(next, blame_faults(intake));
 }

@@ -36,8 +36,10 @@ extern bool apm_gate_take(void);
 /* Turns of the worker; each answers as in ApmWorkerDesc.  Without keys the gate's fails every letter. */
 extern int apm_gate_turn(bool have_keys);
 extern int apm_validator_turn(void);
-/* asked: somebody asks, who must find in the pool what is in the queue. */
-extern int apm_queue_turn(bool asked);
+extern int apm_queue_turn(void);
+
+/* For how many milliseconds what comes into the queue is to gather; 0: the queue's turn may be taken. */
+extern int apm_queue_held(void);
 
 /*
  * A registration is final: records that wait for their patient are ready again.  In the

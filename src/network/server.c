@@ -36,9 +36,13 @@ turn(void)
 	bool open = apm_stage_has_keys(&keys);
 	int next = open ? APM_TURN_IDLE : APM_KEYS_POLL_MS;
 	bool asked = apm_gate_take();
+	int held = asked ? 0 : apm_queue_held();
 
+	/* then it was a record that has to wait which woke us, and neither a letter nor the chain */
+	if (open && held > 0 && !apm_is_hurried())
+		return held;
 	if (open)
-		next = apm_turn_sooner(next, apm_queue_turn(asked));
+		next = apm_turn_sooner(next, held > 0 ? held : apm_queue_turn());
 	next = apm_turn_sooner(next, apm_gate_turn(open));
 	if (open)
 		next = apm_turn_sooner(next, apm_validator_turn());

@@ -245,6 +245,20 @@ apm_state_turn_started(void)
 	LWLockRelease(apm_shared->lock);
 }
 
+bool
+apm_is_hurried(void)
+{
+	ApmWorkerEntry *worker = lock_my_entry(LW_EXCLUSIVE);
+	bool hurried;
+
+	if (worker == NULL)
+		return false;
+	hurried = worker->hurried;
+	worker->hurried = false;
+	LWLockRelease(apm_shared->lock);
+	return hurried;
+}
+
 /* Was this worker woken since its turn began? */
 bool
 apm_state_woken(void)

@@ -41,6 +41,7 @@ typedef struct ApmWorkerEntry
 	bool kept;	/* a launcher asked for it, so a launcher ends it */
 	bool
 		woken; /* since its last turn began; only that sets it false, so setting it needs the shared lock only */
+	bool hurried; /* since it asked last; likewise */
 	char activity[APM_ACTIVITY_LEN];
 	TimestampTz turn_started;
 	TimestampTz turn_ended;

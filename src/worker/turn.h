@@ -11,7 +11,4 @@ extern void apm_turn_init(bool once);
 /* Empties that context and makes it current. */
 extern void apm_turn_reset(void);
 
-/* Is this a worker that turns for one caller, and serves no letters? */
-extern bool apm_turn_once(void);
-
 #endif /* APM_WORKER_TURN_H */

@@ -33,11 +33,12 @@ static object_access_hook_type previous_access = NULL;
 /* what to do at commit */
 static bool callback_registered = false;
 static uint32 pending_kinds = 0;	   /* bits of kinds to wake */
+static uint32 pending_hurry = 0;	   /* bits of those that somebody waits for */
 static bool pending_extension = false; /* the extension may have come */
 static bool pending_launcher = false;
 
-void
-apm_wake(ApmWorkerKind kind)
+static void
+wake(ApmWorkerKind kind, bool hurry)
 {
 	ApmDatabaseEntry *entry;
 
@@ -48,9 +49,17 @@ apm_wake(ApmWorkerKind kind)
 	if (entry != NULL)
 	{
 		entry->workers[kind].woken = true;
+		if (hurry)
+			entry->workers[kind].hurried = true;
 		apm_state_set_latch(entry->workers[kind].pid, entry->workers[kind].procno);
 	}
 	LWLockRelease(apm_shared->lock);
+}
+
+void
+apm_wake(ApmWorkerKind kind)
+{
+	wake(kind, false);
 }
 
 static void
@@ -81,6 +90,7 @@ static void
 forget(void)
 {
 	pending_kinds = 0;
+	pending_hurry = 0;
 	pending_extension = false;
 	pending_launcher = false;
 }
@@ -94,7 +104,7 @@ at_transaction_end(XactEvent event, void *arg)
 			for (int kind = 0; kind < APM_WORKER_KINDS; kind++)
 			{
 				if (pending_kinds & (1 << kind))
-					apm_wake(kind);
+					wake(kind, (pending_hurry & (1 << kind)) != 0);
 			}
 			if (pending_extension)
 				rouse_dormant();
@@ -126,6 +136,13 @@ apm_wake_at_commit(ApmWorkerKind kind)
 		return;
 	register_callback();
 	pending_kinds |= 1 << kind;
+}
+
+void
+apm_hurry_at_commit(ApmWorkerKind kind)
+{
+	apm_wake_at_commit(kind);
+	pending_hurry |= 1 << kind;
 }
 
 /* Ends the workers of a database that is about to be dropped. */

@@ -119,6 +119,9 @@ extern void apm_turn_hold(ApmWorkerKind kind);
 /* Shows what the turn does outside its transactions: mining, waiting for the cloud. */
 extern void apm_turn_activity(const char *activity);
 
+/* Is this a worker that turns for one caller, and serves no letters? */
+extern bool apm_turn_once(void);
+
 /*
  * SELECT apm_run_...(): starts a one-shot worker of this kind in this database, waits for its
  * end, answers nothing; it sees committed rows only.  Errors: 53000 when no worker slot is free,
@@ -133,6 +136,11 @@ extern void apm_worker_run_once(ApmWorkerKind kind);
  */
 extern void apm_wake(ApmWorkerKind kind);
 extern void apm_wake_at_commit(ApmWorkerKind kind);
+
+/* The same, and lets it know that somebody waits: a worker that lets work gather does not then. */
+extern void apm_hurry_at_commit(ApmWorkerKind kind);
+/* Has this worker been hurried since it was asked last? */
+extern bool apm_is_hurried(void);
 
 /* Does this database's worker of that kind run now? */
 extern bool apm_worker_runs(ApmWorkerKind kind);
