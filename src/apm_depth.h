@@ -20,8 +20,8 @@
 /* One queue, as a static of who fills it; the counts are this process's memory of it. */
 typedef struct ApmDepth
 {
-	ApmStatement newest; /* no argument: the last number drawn */
-	ApmStatement count;	 /* $1 bigint: counts no further than that */
+	const char *sequence; /* of its key, in the schema apm */
+	ApmStatement count;	  /* $1 bigint: counts no further than that */
 	int64 counted;
 	int64 counted_at; /* the last number drawn then */
 } ApmDepth;

@@ -278,8 +278,7 @@ apm_time_array(const TimestampTz *v, int n)
 
 	for (int i = 0; i < n; i++)
 		elements[i] = TimestampTzGetDatum(v[i]);
-	return make_array(elements, n, TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL,
-					  TYPALIGN_DOUBLE);
+	return make_array(elements, n, TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
 }
 
 /* A column that must not be null. */

@@ -92,7 +92,7 @@ extern void apm_row_uuid(uint64 row, int column, ApmUuid *out);
 extern void apm_row_digest(uint64 row, int column, ApmDigest *out); /* raises unless 32 bytes */
 extern ApmSlice apm_row_bytea(uint64 row, int column);
 extern ApmSlice apm_row_text(uint64 row, int column);
-extern Size apm_row_size(uint64 row, int column); /* of bytes or text, without reading what is stored elsewhere */
+extern Size apm_row_size(uint64 row, int column); /* of bytes or text, which need not be read for it */
 extern int64 apm_row_int8(uint64 row, int column);
 extern int32 apm_row_int4(uint64 row, int column);
 extern int16 apm_row_int2(uint64 row, int column);

@@ -129,8 +129,8 @@ plan_by_index(void)
 			continue;
 		if (level == 0)
 			level = NewGUCNestLevel();
-		(void) set_config_option(settings[i].name, "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
-								 false);
+		(void) set_config_option(settings[i].name, "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
+								 0, false);
 	}
 	return level;
 }

@@ -185,7 +185,7 @@ static void
 check_room(int n)
 {
 	static ApmDepth depth = {
-		.newest = {"SELECT last_value FROM apm.waiting_id_seq", 0, {0}, NULL},
+		.sequence = "waiting_id_seq",
 		.count = {"SELECT pg_catalog.count(*) FROM"
 				  " (SELECT FROM ONLY apm.waiting WHERE reason = 'new' LIMIT $1) AS bounded",
 				  1,

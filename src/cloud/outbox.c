@@ -70,7 +70,7 @@ bool
 apm_outbox_full(int more)
 {
 	static ApmDepth depth = {
-		.newest = {"SELECT last_value FROM apm.outbox_id_seq", 0, {0}, NULL},
+		.sequence = "outbox_id_seq",
 		.count = {"SELECT pg_catalog.count(*) FROM (SELECT FROM ONLY apm.outbox LIMIT $1) AS bounded",
 				  1,
 				  {INT8OID},

@@ -24,7 +24,7 @@ static bool
 beyond(int n)
 {
 	static ApmDepth depth = {
-		.newest = {"SELECT last_value FROM apm.queue_id_seq", 0, {0}, NULL},
+		.sequence = "queue_id_seq",
 		.count = {"SELECT pg_catalog.count(*) FROM (SELECT FROM ONLY apm.queue LIMIT $1) AS bounded",
 				  1,
 				  {INT8OID},

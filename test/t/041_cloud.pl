@@ -70,6 +70,7 @@ my @offline = map { submit('p2', "offline $_") } (1 .. 5);
 wait_for($node, 'clinic', 'SELECT count(*) = 5 FROM apm.outbox', 'while the cloud is down, the outbox holds what comes');
 wait_for($node, 'clinic', q(SELECT last_error_code = '08001' FROM apm_worker_status() WHERE worker = 'apm cloud'), 'the status tells why');
 is(fetch('p2'), join(',', map { "offline $_" } (1 .. 5)), 'what is in the outbox reads back');
+is(query($node, 'clinic', 'SELECT bool_and(apr IS NULL) FROM apm.outbox'), 't', 'and its bytes are in the ledger alone');
 fails_with($node, 'clinic', q(SELECT * FROM apm_fetch('p1')), '08000', qr/cloud store did not answer/, 'what is in the cloud does not', 'app');
 submit('p1', 'second');
 wait_for($node, 'clinic', 'SELECT count(*) = 6 FROM apm.outbox', 'one of two records of a patient is in the outbox');
