@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/detoast.h"
+#include "access/xact.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -91,8 +92,9 @@ apm_run_latest(ApmStatement *statement, const Datum *args)
 {
 	uint64 rows;
 
-	if (only_reading)
-		return apm_run(statement, args);
+	/* there is no later snapshot than the statement's own to be had while several processes run it */
+	if (only_reading || IsInParallelMode())
+		return execute(statement, args, NULL, true, 0);
 	PushActiveSnapshot(GetLatestSnapshot());
 	rows = execute(statement, args, NULL, true, 0);
 	PopActiveSnapshot();

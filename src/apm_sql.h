@@ -56,7 +56,7 @@ extern uint64 apm_run_nulls(ApmStatement *statement, const Datum *args, const ch
 
 /*
  * As apm_run, for a statement that only reads: sees what is committed now also where the transaction's
- * snapshot is older; but not in apm_sql_frozen().
+ * snapshot is older; but not in apm_sql_frozen(), nor while several processes run the caller's statement.
  */
 extern uint64 apm_run_latest(ApmStatement *statement, const Datum *args);
 

@@ -75,6 +75,7 @@ is(verdicts(mine('an amendment, a change, a query', record('p1', 2, "'" . rid(1)
 	'valid valid valid valid', 'a patient with records');
 my @third = mine('a third record', record('p1', 4), ask('p1'), ask('p2'));
 is(verdicts(@third), 'valid few-records valid', 'who has too many to be read');
+is(sql("SET force_parallel_mode = on; SELECT rule FROM apm.ledger WHERE tid = '$third[1]'"), 'few-records', 'the name of a rule of the chain\'s own, also where several processes are asked');
 sql('CREATE TABLE kept AS SELECT * FROM apm.body');
 my $own = sql('SELECT string_agg(tid::text, $$,$$ ORDER BY tid) FROM (SELECT tid FROM apm.ledger_record WHERE apid = $$p1$$
 	UNION ALL SELECT tid FROM apm.ledger_profile WHERE apid = $$p1$$) AS own');
@@ -121,6 +122,7 @@ is(verdicts(mine('a change', patient('p2', 2), erase('p3'))), 'valid valid', 'wh
 # --- all of it verifies, whole and in every part
 my $voided = sql('SELECT count(*) FROM apm.ledger_void');
 is(sql('SELECT ok, rule, fault, erased FROM apm_verify()'), "t|||$voided", 'the ledger verifies');
+is(sql('SET force_parallel_mode = on; SELECT ok, rule, fault, erased FROM apm_verify()'), "t|||$voided", 'by several backends, too');
 is( sql(q(SELECT bool_and(v.ok), string_agg(DISTINCT v.fault, ';') FROM apm.block AS a JOIN apm.block AS b ON a.height <= b.height,
 		LATERAL apm_verify(a.height, b.height) AS v)),
 	't|', 'every part of it, too');
