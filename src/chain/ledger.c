@@ -25,8 +25,9 @@ bool
 apm_ledger_tip(ApmTip *out)
 {
 	static ApmStatement tip = {
-		.sql =
-			"SELECT t.hash, t.frontier, b.header FROM ONLY apm.tip AS t JOIN ONLY apm.block AS b ON b.hash = t.hash",
+		/* with the tip's key an index tells both; without it the plan that is kept can walk through all blocks */
+		.sql = "SELECT t.hash, t.frontier, b.header FROM ONLY apm.tip AS t"
+			   " JOIN ONLY apm.block AS b ON b.hash = t.hash WHERE t.one",
 	};
 	ApmSlice header;
 
