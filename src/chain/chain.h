@@ -15,6 +15,11 @@
 
 /* The chain of this database and the id of the key that this APM signs with now; false when apm_setup was not called. */
 extern bool apm_chain_identity(ApmDigest *chain, ApmDigest *origin);
+/*
+ * Grows whenever a block has changed members or contract, seen from the time on at which this process has asked for the
+ * chain's identity.  A restore does not tell.
+ */
+extern uint64 apm_chain_changes(void);
 
 /* The id of the first key of our origin, or of our node: whom the chain knows it as.  False as above. */
 extern bool apm_chain_home(ApmMember member, ApmDigest *home);

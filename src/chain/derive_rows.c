@@ -18,6 +18,7 @@
 #include "apm_errors.h"
 #include "apm_sql.h"
 #include "chain/derive.h"
+#include "chain/identity.h"
 
 /* A table, and the rows that a block leaves in it. */
 typedef struct Table
@@ -541,6 +542,8 @@ apm_derived_add(ApmDerived table, const ApmContents *block)
 
 	if (n > 0)
 		apm_run_whole(&tables[table].add, args, (uint64) n);
+	if (n > 0 && table == APM_DERIVED_ITEM)
+		apm_chain_identity_changed();
 }
 
 int

@@ -5,7 +5,7 @@
  * Every submission asks, so the answer is kept.  apm.chain never changes while the table is
  * the same and the transaction that wrote it stands; creating the extension again makes another
  * table, and an abort, possibly of the transaction that set the chain up, forgets.  The keys in
- * force do change, with a block that replaces one.  Whoever appends that block marks the table as
+ * force do change, with a block that replaces one, and so does the contract.  Whoever appends such a block marks the table as
  * changed in PostgreSQL's relation cache, whose message reaches every process after the commit and
  * costs those who ask nothing.
  */
@@ -129,6 +129,14 @@ void
 apm_chain_identity_changed(void)
 {
 	CacheInvalidateRelcacheByRelid(chain_table());
+}
+
+uint64
+apm_chain_changes(void)
+{
+	register_callbacks();
+	AcceptInvalidationMessages();
+	return known.changes;
 }
 
 void

@@ -24,7 +24,7 @@ extern bool apm_chain_read(ApmChainIdentity *out);
 /* The same; raises AP011 when it was not. */
 extern void apm_chain_require(ApmChainIdentity *out);
 
-/* A key of ours may have been replaced: all processes read apm.member anew once this transaction has committed. */
+/* A key of ours may have been replaced, or the contract has changed: all processes hear of it once this transaction has committed. */
 extern void apm_chain_identity_changed(void);
 
 #endif /* APM_CHAIN_IDENTITY_H */
