@@ -101,8 +101,7 @@ is_fresh(void)
 
 	return kept.context != NULL && kept.changes == apm_chain_changes() && now >= kept.looked_at &&
 		   !TimestampDifferenceExceeds(kept.looked_at, now, LOOK_AGAIN_MS) &&
-		   apm_chain_identity(&chain, &origin) &&
-		   memcmp(&chain, &kept.version.chain, sizeof(chain)) == 0;
+		   apm_chain_identity(&chain, &origin) && memcmp(&chain, &kept.version.chain, sizeof(chain)) == 0;
 }
 
 const ApmContractState *
