@@ -112,7 +112,7 @@ def cloud(root, server):
 	server.run(f"""
 		CREATE EXTENSION postgres_fdw;
 		CREATE SERVER cloud FOREIGN DATA WRAPPER postgres_fdw
-			OPTIONS (host '{other.socket}', dbname 'cloud', batch_size '100');
+			OPTIONS (host '{other.socket}', dbname 'cloud', batch_size '100', fetch_size '1000');
 		CREATE USER MAPPING FOR apm_worker SERVER cloud OPTIONS (user 'hospital', password_required 'false');
 		CREATE FOREIGN TABLE cloud_record (rid uuid NOT NULL, apid text COLLATE "C" NOT NULL, apr bytea NOT NULL,
 			tokens bytea[] NOT NULL)
