@@ -29,7 +29,6 @@ typedef struct ApmHeld
 	SubTransactionId subtransaction;
 	CommandId command;
 	uint64 since_us;
-	ApmActor actor;
 	ApmKnownSet *patients;
 	int loaded;
 	MemoryContext memory;
@@ -50,12 +49,12 @@ still_holds(const ApmAnonymizer *anonymizer, const ApmActor *actor)
 	return held->transaction == MyProc->lxid && held->subtransaction == GetCurrentSubTransactionId() &&
 		   held->command == GetCurrentCommandId(false) && now >= held->since_us &&
 		   now - held->since_us < MOMENT_US && held->loaded < HELD_PATIENTS &&
-		   same_actor(&held->actor, actor);
+		   same_actor(&anonymizer->who.actor, actor);
 }
 
 /* Asks for everything but patients.  A section ends in the memory context in which it began. */
 static void
-fill(ApmAnonymizer *anonymizer, const ApmActor *actor)
+fill(ApmAnonymizer *anonymizer)
 {
 	ApmHeld *held = anonymizer->held;
 	ApmSection section;
@@ -64,7 +63,6 @@ fill(ApmAnonymizer *anonymizer, const ApmActor *actor)
 	held->subtransaction = GetCurrentSubTransactionId();
 	held->command = GetCurrentCommandId(false);
 	held->since_us = apm_now_us();
-	held->actor = *actor;
 
 	apm_section_begin(&section);
 	MemoryContextSwitchTo(held->memory);
@@ -104,7 +102,7 @@ apm_anonymizer(FmgrInfo *place, uint16 roles)
 	anonymizer = make(place->fn_mcxt);
 	apm_acting(&anonymizer->who);
 	apm_acting_require(&anonymizer->who, roles, "anonymize records");
-	fill(anonymizer, &actor);
+	fill(anonymizer);
 	place->fn_extra = anonymizer;
 	return anonymizer;
 }
