@@ -21,7 +21,8 @@ FETCH = f"""\\set patient random(1, {PATIENTS})
 SELECT count(*) FROM apm_fetch('P' || :patient, 'treatment');
 """
 PLAIN = f"""\\set patient random(1, {PATIENTS})
-SELECT count(c.apr) FROM cloud_record AS c WHERE c.apid = (SELECT apid FROM bench_apid WHERE number = :patient);
+SELECT apid FROM bench_apid WHERE number = :patient \\gset
+SELECT count(c.apr) FROM cloud_record AS c WHERE c.apid = :apid;
 """
 
 
