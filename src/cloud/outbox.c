@@ -20,8 +20,9 @@ apm_outbox_put(const ApmCloudRow *rows, int n, bool replace)
 	static ApmStatement put = {
 		"INSERT INTO apm.outbox (rid, tid, apid, tokens, replaces, queued_at)"
 		" SELECT u.rid, u.tid, u.apid,"
+		" CASE WHEN pg_catalog.octet_length(u.tokens) = 0 THEN '{}' ELSE"
 		" ARRAY(SELECT pg_catalog.substr(u.tokens, $5 * i + 1, $5)"
-		" FROM pg_catalog.generate_series(0, pg_catalog.octet_length(u.tokens) / $5 - 1) AS i),"
+		" FROM pg_catalog.generate_series(0, pg_catalog.octet_length(u.tokens) / $5 - 1) AS i) END,"
 		" $6, pg_catalog.clock_timestamp()"
 		" FROM unnest($1, $2, $3, $4) AS u (rid, tid, apid, tokens)"
 		" ON CONFLICT (rid) DO NOTHING",

@@ -85,7 +85,9 @@ write_down(const ApmFinal *final, ApmFresh *fresh)
 		" SELECT u.tid, u.kind, u.rule, $5, u.position, u.pooled_at, pg_catalog.clock_timestamp()"
 		" FROM unnest($1, $2, $3, $4, (SELECT q.pooled_at FROM ONLY apm.final_queue AS q WHERE q.id = $6))"
 		" AS u (tid, kind, rule, position, pooled_at)"
-		" ON CONFLICT (tid) DO NOTHING RETURNING tid, kind, rule, position)"
+		/* nobody else inserts here, and a block has a Tid once: no need to insert and see */
+		" WHERE NOT EXISTS (SELECT FROM ONLY apm.final_transaction AS known WHERE known.tid = u.tid)"
+		" RETURNING tid, kind, rule, position)"
 		" SELECT tid, kind FROM fresh WHERE kind IN (2, 5) AND rule = 0 ORDER BY position",
 		6,
 		{UUIDARRAYOID, INT2ARRAYOID, INT2ARRAYOID, INT4ARRAYOID, INT8OID, INT8OID},
