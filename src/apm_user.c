@@ -22,6 +22,9 @@
 #include "apm_user.h"
 #include "core/transaction.h"
 
+/* What names are looked up in by our own statements. */
+#define OUR_PATH "pg_catalog, pg_temp"
+
 static const struct
 {
 	const char *name;
@@ -103,19 +106,31 @@ apm_in_own_code(void)
 	return section_depth > 0;
 }
 
+static void
+set_option(const char *name, const char *value, int *level)
+{
+	if (*level == 0)
+		*level = NewGUCNestLevel();
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
 /*
- * A plan of ours is kept, and may be made while its tables are empty; so it goes by indexes, as every statement
- * of ours can, and is right when they have grown.  The workers are set so for good.  Returns the level of settings to
- * go back from; 0: nothing was set.
+ * The settings that our own statements run with.  The path holds nothing that somebody could put a name into; it
+ * is set and not overridden, since an override would hold in functions with a path of their own, too: those of triggers that
+ * others have on a table that we write.  A plan of ours is kept, and may be made while its tables are empty; so it goes by
+ * indexes, as every statement of ours can, and is right when they have grown.
+ *
+ * The workers are set so for good, and nothing is done for them: to change the path costs looking its schemas up
+ * again.  Returns the level of settings to go back from; 0: nothing was set.
  */
 static int
-plan_by_index(void)
+set_options(void)
 {
 	static const struct
 	{
 		const char *name;
 		bool *variable;
-	} settings[] = {
+	} switched_off[] = {
 		{"enable_seqscan", &enable_seqscan},
 		{"enable_hashjoin", &enable_hashjoin},
 		{"enable_mergejoin", &enable_mergejoin},
@@ -123,33 +138,25 @@ plan_by_index(void)
 	};
 	int level = 0;
 
-	for (size_t i = 0; i < lengthof(settings); i++)
+	if (strcmp(namespace_search_path, OUR_PATH) != 0)
+		set_option("search_path", OUR_PATH, &level);
+	for (size_t i = 0; i < lengthof(switched_off); i++)
 	{
-		if (!*settings[i].variable)
-			continue;
-		if (level == 0)
-			level = NewGUCNestLevel();
-		(void) set_config_option(settings[i].name, "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
-								 0, false);
+		if (*switched_off[i].variable)
+			set_option(switched_off[i].name, "off", &level);
 	}
 	return level;
 }
 
-/*
- * The path is overridden and not set: to set search_path and to take that back makes PostgreSQL read it, look its schemas up and
- * check rights on them, in every section anew.
- */
 void
 apm_privileged_begin(ApmPrivileged *saved)
 {
-	OverrideSearchPath catalog_only = {.schemas = NIL, .addCatalog = true, .addTemp = false};
 	Oid worker = get_role_oid("apm_worker", false);
 
 	enter_section(saved);
 	GetUserIdAndSecContext(&saved->user, &saved->security);
 	SetUserIdAndSecContext(worker, saved->security | SECURITY_LOCAL_USERID_CHANGE);
-	PushOverrideSearchPath(&catalog_only);
-	saved->guc_level = plan_by_index();
+	saved->guc_level = set_options();
 }
 
 void
@@ -158,7 +165,6 @@ apm_privileged_end(const ApmPrivileged *saved)
 	section_depth = saved->depth;
 	if (saved->guc_level > 0)
 		AtEOXact_GUC(false, saved->guc_level);
-	PopOverrideSearchPath();
 	SetUserIdAndSecContext(saved->user, saved->security);
 }
 
