@@ -391,22 +391,18 @@ verify_or_damaged(void *arg)
 }
 
 /*
- * A block's rows are found by index, however many the tables have, and by plans that are made once: a backend
- * may have planned for tables that were empty then, and planning takes as long as a small block.
+ * Plans that are made once, by index as all of ours (apm_user.h), and here also where tables have grown so much since that
+ * the rows of a block would be sorted or gathered first: planning takes as long as a small block.
  */
 static void
 plan_by_index(void)
 {
 	static const char *const settings[][2] = {
 		{"plan_cache_mode", "force_generic_plan"},
-		{"enable_seqscan", "off"},
 		{"enable_bitmapscan", "off"},
-		{"enable_hashjoin", "off"},
-		{"enable_mergejoin", "off"},
 		{"enable_material", "off"},
 		{"enable_sort", "off"},
 		{"random_page_cost", "0"},
-		{"jit", "off"},
 	};
 
 	for (size_t i = 0; i < lengthof(settings); i++)
