@@ -11,6 +11,7 @@ ApmTamper - what apm_verify() finds of changes made behind the guards' backs
   finds_tampering($node, 'clinic', q(DELETE FROM apm.body WHERE ...), 'missing', 'a missing body');
   finds_tampering($node, 'clinic', q(DELETE FROM apm.ledger_record WHERE ...), 'derived: apm.ledger_record', 'a missing record');
   finds_every_change($node, 'clinic', 'leaf', 'rule', 'smallint', 'position = 1');
+  finds_spoilt_rows($node, 'clinic', { member => { where => 'height = 0', home => flip('home', 0), ... } }, { member => 'SELECT ...' });
 
 =head1 DESCRIPTION
 
@@ -28,7 +29,7 @@ use Exporter 'import';
 use ApmTest;
 use Test::More;
 
-our @EXPORT = qw(finds_tampering finds_every_change flip guards_off);
+our @EXPORT = qw(finds_tampering finds_every_change finds_spoilt_rows flip guards_off);
 
 # Tables that apm_verify() answers for.
 my @tables = qw(block leaf body tip member contract_item ledger_patient ledger_profile ledger_void ledger_record ledger_token
@@ -46,6 +47,31 @@ sub finds_tampering
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	return like($found, qr/^f\|(?:$fault)\b/, $name);
+}
+
+# Rows of derived tables: each column spoilt, a row gone, a row too many.  $spoilt has for a table every column with an expression for
+# what is put there, and under where which rows; $added has for a table what selects a row too many.
+sub finds_spoilt_rows
+{
+	my ($node, $database, $spoilt, $added) = @_;
+
+	foreach my $table (sort keys %$spoilt)
+	{
+		my %columns = %{ $spoilt->{$table} };
+		my $where = delete $columns{where};
+
+		is( query($node, $database, "SELECT count(*) > 0, count(DISTINCT c.column_name) = " . scalar(keys %columns)
+				  . " FROM apm.$table, information_schema.columns AS c WHERE c.table_schema = 'apm' AND c.table_name = '$table' AND $where"),
+			't|t', "every column of $table");
+		foreach my $column (sort keys %columns)
+		{
+			finds_tampering($node, $database, "UPDATE apm.$table SET $column = $columns{$column} WHERE $where", '(derived|row)',
+				"$table: another $column");
+		}
+		finds_tampering($node, $database, "DELETE FROM apm.$table WHERE $where", '(derived|row)', "$table: a row that is gone");
+		finds_tampering($node, $database, "INSERT INTO apm.$table $added->{$table}", '(derived|row)', "$table: a row too many");
+	}
+	return;
 }
 
 # Each byte of a column, and each bit of a number, changed one at a time, in the rows of which a condition is true.

@@ -272,18 +272,7 @@ my %added = (
 	ledger_consent => q(SELECT height, position + 1000, tid, 'p3', 1, grantee, purpose, until_us, NULL, 0, actor FROM apm.ledger_consent LIMIT 1),
 	ledger_export => q(SELECT '\x00', release, tid, parameters, rows, digest, actor, height, position FROM apm.ledger_export LIMIT 1),
 	ledger_count => q(SELECT counter, '\x00', height, total FROM apm.ledger_count LIMIT 1));
-foreach my $table (sort keys %spoilt)
-{
-	my %columns = %{ $spoilt{$table} };
-	my $where = delete $columns{where};
-
-	is(sql("SELECT count(*) > 0, count(DISTINCT c.column_name) = " . scalar(keys %columns)
-			. " FROM apm.$table, information_schema.columns AS c WHERE c.table_schema = 'apm' AND c.table_name = '$table' AND $where"),
-		't|t', "every column of $table");
-	finds("UPDATE apm.$table SET $_ = $columns{$_} WHERE $where", '(derived|row)', "$table: another $_") foreach sort keys %columns;
-	finds("DELETE FROM apm.$table WHERE $where", '(derived|row)', "$table: a row that is gone");
-	finds("INSERT INTO apm.$table $added{$table}", '(derived|row)', "$table: a row too many");
-}
+finds_spoilt_rows($node, 'clinic', \%spoilt, \%added);
 finds(q(UPDATE apm.ledger_query SET apid = 'p1' WHERE scope = 3), 'derived: apm.ledger_query', 'a patient in a search');
 finds(q(UPDATE apm.ledger_query SET apid = NULL WHERE scope = 4 AND rule = 0), 'derived: apm.ledger_query', 'a match without a patient');
 finds(q(DELETE FROM apm.contract_item WHERE height > 0), 'derived', 'all changes of the contract gone');

@@ -185,18 +185,7 @@ my %added = (
 	ledger_profile => q(SELECT apid, 9, tid, height, position, leaf, profile FROM apm.ledger_profile WHERE apid = 'p2' AND version = 1),
 	ledger_patient => q(SELECT 'px', origin, version, profile, height, position, changed_height, erased_height FROM apm.ledger_patient WHERE apid = 'p1'),
 	member => q(SELECT sha256(id), member, spki, height, home, ended_height, ended_time FROM apm.member WHERE ended_height IS NOT NULL LIMIT 1));
-foreach my $table (sort keys %spoilt)
-{
-	my %columns = %{ $spoilt{$table} };
-	my $where = delete $columns{where};
-
-	is(sql("SELECT count(*) > 0, count(DISTINCT c.column_name) = " . scalar(keys %columns)
-			. " FROM apm.$table, information_schema.columns AS c WHERE c.table_schema = 'apm' AND c.table_name = '$table' AND $where"),
-		't|t', "every column of $table");
-	finds("UPDATE apm.$table SET $_ = $columns{$_} WHERE $where", '(derived|row)', "$table: another $_") foreach sort keys %columns;
-	finds("DELETE FROM apm.$table WHERE $where", '(derived|row)', "$table: a row that is gone");
-	finds("INSERT INTO apm.$table $added{$table}", 'derived', "$table: a row too many");
-}
+finds_spoilt_rows($node, 'clinic', \%spoilt, \%added);
 finds('DELETE FROM apm.ledger_void', 'derived: apm.ledger_void', 'all voids gone');
 finds(q(UPDATE apm.ledger_patient SET erased_height = NULL WHERE apid = 'p1'), 'derived: apm.ledger_patient', 'a patient who is not erased any more');
 finds(q(UPDATE apm.ledger_patient SET erased_height = 9 WHERE apid = 'p2'), 'derived', 'a patient who is erased by nothing');
