@@ -6,7 +6,8 @@
 #   make lint     the conventions that a machine can check
 #   make bench    speed as ratios, side by side, into build/bench; BENCH=name runs one, BENCH_DOC=1 writes into doc
 #   make fuzz     the fuzz targets for FUZZ_SECONDS (120) each
-#   make soak     the long form of the test that records survive every death
+#   make soak     the long forms: records survive every death, verifiers agree, 10,000 simulated networks
+#   make scaling  the curves of doc/scaling.md, drawn anew
 #
 # PG_CONFIG chooses the PostgreSQL that is built against, installed into and tested.
 
@@ -70,7 +71,7 @@ test:
 	scripts/test
 
 # One suite, after building and installing: make check-tap TESTS='keys'
-check-core check-fuzz check-lint: check-%:
+check-core check-sim check-fuzz check-lint: check-%:
 	scripts/test $*
 check-regress check-isolation check-tap: check-%: all
 	$(MAKE) install-for-test
@@ -101,11 +102,12 @@ soak: export APM_RECORDS ?= 100000
 soak: export APM_ROUNDS ?= 20
 soak: export APM_STRIDE ?= 1
 soak: export APM_ALTERATIONS ?= 3000
+soak: export SIM_SEEDS ?= 10000
 soak:
 	scripts/packages
 	$(MAKE) all
 	$(MAKE) install-for-test
-	TESTS='exactly_once agreement' scripts/test tap
+	TESTS='exactly_once agreement simulator' scripts/test sim tap
 
 bench: export BENCH_JSON = $(if $(BENCH_DOC),doc,build/bench)/bench.json
 bench: export BENCH_PLOTS = $(if $(BENCH_DOC),doc/plots,build/bench)

@@ -41,6 +41,23 @@ build/fuzz/fuzz_%.o: test/fuzz/fuzz_%.c
 build/fuzz/fuzz_%: build/fuzz/fuzz_%.o $(core_sources:src/core/%.c=build/fuzz/core/%.o)
 	clang $(sanitize) -fsanitize=fuzzer,address,undefined -o $@ $^ -lcrypto -lcrypt
 
+# Many nodes, one chain, in one process (test/sim/README.md)
+simulator: build/sim/simulator
+.PHONY: simulator
+
+build/sim/simulator: $(wildcard test/sim/*.[ch]) $(core_sources) $(wildcard src/core/*.h)
+	@mkdir -p $(@D)
+	gcc $(core_warnings) -Isrc -D_GNU_SOURCE -g -O2 -o $@ $(filter %.c,$^) -lcrypto -lcrypt -lm
+
+# What doc/scaling.md shows, drawn anew
+scaling: build/sim/simulator
+	scripts/packages gnuplot-nox
+	@mkdir -p doc/plots
+	$< --curves > doc/plots/scaling.csv
+	gnuplot test/sim/scaling.gnuplot
+	sed -i 's/[[:space:]]*$$//' doc/plots/scaling-*.svg
+.PHONY: scaling
+
 # Examples of every format, for other implementations; made anew only when a format changes.
 vectors: build/make_vectors
 	$< test/vectors

@@ -258,7 +258,10 @@ blocks_of(const ApmForks *forks, uint32_t node)
 	return n;
 }
 
-/* The worst block of a node that may go for one on that parent: a leaf, not justified, not the head; or FORK_NONE. */
+/*
+ * The worst block of a node, or of all (FORK_NONE), that may go for one on that parent: a leaf, not justified, not
+ * the head.  FORK_NONE if there is none.
+ */
 static uint32_t
 worst_leaf(const ApmForks *forks, uint32_t node, uint32_t parent)
 {
@@ -271,7 +274,7 @@ worst_leaf(const ApmForks *forks, uint32_t node, uint32_t parent)
 		blocks[blocks[i].parent].marked = true;
 	for (uint32_t i = 1; i < forks->count; i++)
 	{
-		if (blocks[i].marked || blocks[i].signer != node)
+		if (blocks[i].marked || (node != FORK_NONE && blocks[i].signer != node))
 			continue;
 		if (worst == FORK_NONE ||
 			better(blocks[worst].work, &blocks[worst].at.hash, blocks[i].work, &blocks[i].at.hash))
@@ -280,7 +283,7 @@ worst_leaf(const ApmForks *forks, uint32_t node, uint32_t parent)
 	return worst;
 }
 
-/* In a full tree: makes room for a block of this node on that parent, at the cost of who has most.  False: no. */
+/* In a full tree: makes room for a block on that parent.  False: no. */
 static bool
 make_way(ApmForks *forks, uint32_t signer, uint32_t parent)
 {
@@ -300,6 +303,8 @@ make_way(ApmForks *forks, uint32_t signer, uint32_t parent)
 	}
 	if (victim != FORK_NONE)
 		leaf = worst_leaf(forks, victim, parent);
+	if (leaf == FORK_NONE && parent == forks->head)
+		leaf = worst_leaf(forks, FORK_NONE, parent);
 	if (leaf == FORK_NONE)
 		return false;
 	for (uint32_t i = 0; i < forks->count; i++)
@@ -343,19 +348,23 @@ judge(const ApmForks *forks, const ApmHeader *header, uint32_t parent, uint32_t 
 	return APM_FORK_TAKEN;
 }
 
-/* A node signs one block a height, whatever branch it is on. */
+/* Holds a new block against all that are here of its node and height. */
 static bool
-accuse_twin(ApmForks *forks, uint32_t signer, const ApmCheckpoint *at)
+accuse_twin(ApmForks *forks, uint32_t signer, const ApmCheckpoint *at, uint32_t parent)
 {
-	ApmEvidence evidence = {.kind = APM_EVIDENCE_BLOCKS, .node = forks->nodes[signer]};
+	ApmEvidence evidence = {.node = forks->nodes[signer]};
 
 	for (uint32_t i = 1; i < forks->count; i++)
 	{
-		if (forks->blocks[i].signer != signer || forks->blocks[i].at.height != at->height)
+		const ForkBlock *other = &forks->blocks[i];
+
+		if (other->signer != signer || other->at.height != at->height)
 			continue;
-		evidence.target[0] = forks->blocks[i].at;
+		evidence.kind = other->parent == parent ? APM_EVIDENCE_TWINS : APM_EVIDENCE_HEIGHT;
+		evidence.target[0] = other->at;
 		evidence.target[1] = *at;
-		return apm_forks_accuse(forks, &evidence);
+		if (!apm_forks_accuse(forks, &evidence))
+			return false;
 	}
 	return true;
 }
@@ -383,7 +392,7 @@ apm_forks_block(ApmForks *forks, const ApmHeader *header, const ApmDigest *hash,
 	result = judge(forks, header, parent, signer, now_us);
 	if (result != APM_FORK_TAKEN)
 		return result;
-	if (!accuse_twin(forks, signer, &block.at) || (forks->count < forks->limit && !make_room(forks)))
+	if (!accuse_twin(forks, signer, &block.at, parent) || (forks->count < forks->limit && !make_room(forks)))
 		return APM_FORK_MEMORY;
 	if (forks->count >= forks->limit && !make_way(forks, signer, parent))
 		return APM_FORK_FULL;
@@ -432,24 +441,39 @@ apm_forks_line(const ApmForks *forks)
 	return &forks->line;
 }
 
+/* May a node that mined that last sign one on the head? */
+static bool
+may_sign(const ApmForks *forks, const ApmMineRecord *last)
+{
+	const ForkBlock *head = &forks->blocks[forks->head];
+	uint32_t mined;
+
+	if (!last->mined || last->block.height <= head->at.height)
+		return true;
+	mined = apm_forks_find(forks, &last->block.hash);
+	return compare(&last->parent, &head->at.hash) != 0 &&
+		   (mined == FORK_NONE || !apm_forks_grew(forks, mined, forks->justified));
+}
+
 bool
-apm_forks_turn(const ApmForks *forks, const ApmDigest *node, uint64_t last_mined, uint64_t step_us,
+apm_forks_turn(const ApmForks *forks, const ApmDigest *node, const ApmMineRecord *last, uint64_t step_us,
 			   uint64_t *wait_us)
 {
 	uint32_t number = apm_forks_node(forks, node);
 	uint64_t height = forks->blocks[forks->head].at.height + 1;
 	uint64_t unjustified = height - 1 - forks->blocks[forks->justified].at.height;
+	uint64_t unfinal = height - 1 - forks->blocks[0].at.height;
 	ApmLine line = forks->scratch;
 	uint32_t rank;
 
-	if (number == FORK_NONE || unjustified >= forks->limit / 4 ||
-		(last_mined != APM_NEVER && last_mined >= height))
+	if (number == FORK_NONE || unjustified >= forks->limit / 4 || !may_sign(forks, last))
 		return false;
 	apm_line_copy(&line, &forks->line);
 	step_along(forks, forks->head, &line);
 	rank = apm_line_rank(&line, number, height);
 	if (rank == APM_NODES_MAX)
 		return false;
-	*wait_us = apm_turn_wait(rank, unjustified, step_us);
+	/* one is not final in the best of times; more are if blocks come faster than votes, and then must come slower */
+	*wait_us = apm_turn_wait(rank, unfinal > unjustified + 1 ? unfinal - 1 : unjustified, step_us);
 	return true;
 }

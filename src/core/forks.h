@@ -14,9 +14,9 @@
  * What is final never leaves the chain, and with it goes everything that did not grow out of it.  All this follows from
  * the set of blocks and votes, not from the order in which they came, so nodes that have seen the same agree.
  *
- * Memory is bounded.  Of blocks there are at most capacity: when that is reached, a new one takes the place of a leaf of
- * the node that has most blocks here, for who mines one block a height cannot have most, and is refused as
- * APM_FORK_FULL if there is no such leaf.  Of each node at most capacity votes are kept; an honest one gives one a height.  And the
+ * Memory is bounded.  Of blocks there are at most capacity: when that is reached, a new one takes the place of the worst
+ * leaf of the node that has most blocks here, which is who mines several a height; if that is its own, only one that makes the
+ * best branch longer is taken, for the worst leaf of all, and others are refused as APM_FORK_FULL.  Of each node at most capacity votes are kept; an honest one gives one a height.  And the
  * chain does not grow more than a quarter of the capacity above the last justified block.
  *
  * Who offers blocks and votes has checked what can be checked of them alone: signature, proof of work, link to the parent's
@@ -96,20 +96,32 @@ extern const ApmLine *apm_forks_line(const ApmForks *forks);
 extern bool apm_forks_next_vote(const ApmForks *forks, const ApmDigest *node, const ApmVoteRecord *last,
 								ApmVote *out);
 
+/* What a node has to remember of its own blocks: the last one.  Written down before it is published.  Starts as zeros. */
+typedef struct ApmMineRecord
+{
+	bool mined;
+	ApmCheckpoint block;
+	ApmDigest parent;
+} ApmMineRecord;
+
 /*
  * When may the node mine on the head?  False: not on this one.  Else wait_us after the head became the head, or
- * after it was justified if that came later.  last_mined is the height of the last block that the node signed on whatever branch
- * (APM_NEVER: none): it signs no second one of that height.
+ * after it was justified if that came later.
+ *
+ * A node signs one block of a height, with one exception: when its last block stands on a branch that is out of the
+ * question, because another block was justified meanwhile.  Without it a chain could stop: after a
+ * branch was left for a shorter one, all who may mine by their distance might have signed a block of that height before.
  */
-extern bool apm_forks_turn(const ApmForks *forks, const ApmDigest *node, uint64_t last_mined,
+extern bool apm_forks_turn(const ApmForks *forks, const ApmDigest *node, const ApmMineRecord *last,
 						   uint64_t step_us, uint64_t *wait_us);
 
-/* A node broke its word: two blocks, or two votes, of which it may have signed one. */
+/* Two blocks, or two votes, of one node.  All but APM_EVIDENCE_HEIGHT prove that it broke its word. */
 typedef enum ApmEvidenceKind
 {
-	APM_EVIDENCE_BLOCKS = 1, /* two blocks of one height: targets */
-	APM_EVIDENCE_DOUBLE,	 /* two votes with one target height */
-	APM_EVIDENCE_SURROUND	 /* a vote within another */
+	APM_EVIDENCE_TWINS = 1, /* two blocks on one parent: targets */
+	APM_EVIDENCE_HEIGHT,  /* two blocks of one height: targets; one may be on a branch that it rightly left */
+	APM_EVIDENCE_DOUBLE,  /* two votes with one target height */
+	APM_EVIDENCE_SURROUND /* a vote within another */
 } ApmEvidenceKind;
 
 typedef struct ApmEvidence

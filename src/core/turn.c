@@ -100,7 +100,9 @@ apm_line_rank(const ApmLine *line, uint32_t node, uint64_t height)
 }
 
 uint64_t
-apm_turn_wait(uint32_t rank, uint64_t unjustified, uint64_t step_us)
+apm_turn_wait(uint32_t rank, uint64_t unsettled, uint64_t step_us)
 {
-	return (rank + (unjustified < APM_PATIENCE ? unjustified : APM_PATIENCE)) * step_us;
+	if (unsettled == 0)
+		return rank * step_us;
+	return (rank + UINT64_C(1)) * step_us * (unsettled < APM_PATIENCE ? unsettled + 1 : APM_PATIENCE);
 }

@@ -47,10 +47,12 @@ extern uint32_t apm_line_rank(const ApmLine *line, uint32_t node, uint64_t heigh
 /*
  * How long a node of this rank waits before it mines on a block, counted from when that block became its best one, or
  * from when it was justified if that came later.  step_us should be twice the time that a block takes to the other
- * nodes, or more.  While the block is not justified everybody waits for its votes, longer the more
- * blocks stand unjustified (at most APM_PATIENCE steps), so that a wait outgrows whatever the network's delay is.
+ * nodes, or more.  unsettled is how many blocks wait for votes.  While any does everybody waits a step; and the more they
+ * are, the longer a step becomes (up to APM_PATIENCE times), so that it outgrows a network that is slower than was
+ * thought, where else every node would mine every block, the votes would split, and no block be followed by its
+ * child's votes.
  */
-#define APM_PATIENCE 64
-extern uint64_t apm_turn_wait(uint32_t rank, uint64_t unjustified, uint64_t step_us);
+#define APM_PATIENCE 256
+extern uint64_t apm_turn_wait(uint32_t rank, uint64_t unsettled, uint64_t step_us);
 
 #endif /* APM_CORE_TURN_H */

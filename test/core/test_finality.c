@@ -279,7 +279,7 @@ only_liars_accused(const ApmForks *forks, uint32_t liars)
 
 	for (size_t i = 0; i < n; i++)
 	{
-		if (evidence[i].kind != APM_EVIDENCE_BLOCKS &&
+		if ((evidence[i].kind == APM_EVIDENCE_DOUBLE || evidence[i].kind == APM_EVIDENCE_SURROUND) &&
 			(liars == 0 || memcmp(&evidence[i].node, branches_node(liars - 1), 32) > 0))
 			return false;
 	}

@@ -9,6 +9,8 @@
 
 #include "branches.h"
 
+static const ApmMineRecord nothing;
+
 /* Genesis, and a tree on it for n nodes. */
 static ApmForks *
 tree_of(uint32_t n, uint32_t quorum, uint32_t capacity)
@@ -189,7 +191,7 @@ test_evidence(void)
 
 	CHECK(offer(forks, &a) == APM_FORK_TAKEN && apm_forks_evidence(forks, &evidence) == 0);
 	CHECK(offer(forks, &twin) == APM_FORK_TAKEN && apm_forks_evidence(forks, &evidence) == 1);
-	CHECK(evidence[0].kind == APM_EVIDENCE_BLOCKS && is(&evidence[0].target[0], &a) &&
+	CHECK(evidence[0].kind == APM_EVIDENCE_TWINS && is(&evidence[0].target[0], &a) &&
 		  is(&evidence[0].target[1], &twin));
 	CHECK(memcmp(&evidence[0].node, &a.header.node, 32) == 0);
 
@@ -217,26 +219,27 @@ test_next(void)
 	Branch b = branches_child(&a, 1, 0);
 	ApmDigest stranger = sample_digest(0x77);
 	ApmVoteRecord last = {0};
+	ApmMineRecord mined = {true, a.at, genesis.at.hash};
 	ApmVote next;
 	uint64_t wait;
 
 	CHECK(!apm_forks_next_vote(forks, branches_node(0), &last, &next)); /* nothing to vote for */
-	CHECK(apm_forks_turn(forks, branches_node(0), APM_NEVER, 100, &wait) && wait == 0);
-	CHECK(apm_forks_turn(forks, branches_node(2), APM_NEVER, 100, &wait) && wait == 200);
-	CHECK(!apm_forks_turn(forks, branches_node(0), 1, 100, &wait)); /* it signed one of this height */
+	CHECK(apm_forks_turn(forks, branches_node(0), &nothing, 100, &wait) && wait == 0);
+	CHECK(apm_forks_turn(forks, branches_node(2), &nothing, 100, &wait) && wait == 200);
+	CHECK(!apm_forks_turn(forks, branches_node(0), &mined, 100, &wait)); /* it signed one on this */
 
 	CHECK(offer(forks, &a) == APM_FORK_TAKEN);
 	CHECK(apm_forks_next_vote(forks, branches_node(2), &last, &next));
 	CHECK(is(&next.source, &genesis) && is(&next.target, &a) &&
 		  memcmp(&next.node, branches_node(2), 32) == 0);
 	CHECK(!apm_forks_next_vote(forks, &stranger, &last, &next));
-	CHECK(!apm_forks_turn(forks, &stranger, APM_NEVER, 100, &wait));
-	CHECK(!apm_forks_turn(forks, branches_node(0), 1, 100, &wait)); /* diversity */
-	CHECK(apm_forks_turn(forks, branches_node(1), APM_NEVER, 100, &wait) &&
-		  wait == 100); /* not justified yet */
+	CHECK(!apm_forks_turn(forks, &stranger, &nothing, 100, &wait));
+	CHECK(!apm_forks_turn(forks, branches_node(0), &mined, 100, &wait)); /* diversity */
+	CHECK(apm_forks_turn(forks, branches_node(1), &nothing, 100, &wait) &&
+		  wait == 200); /* not justified yet */
 	CHECK(vote(forks, 0, &genesis, &a) == APM_FORK_TAKEN && vote(forks, 2, &genesis, &a) == APM_FORK_TAKEN);
-	CHECK(apm_forks_turn(forks, branches_node(1), APM_NEVER, 100, &wait) && wait == 0);
-	CHECK(apm_forks_turn(forks, branches_node(2), APM_NEVER, 100, &wait) && wait == 100);
+	CHECK(apm_forks_turn(forks, branches_node(1), &nothing, 100, &wait) && wait == 0);
+	CHECK(apm_forks_turn(forks, branches_node(2), &nothing, 100, &wait) && wait == 100);
 
 	CHECK(offer(forks, &b) == APM_FORK_TAKEN);
 	last = (ApmVoteRecord){true, genesis.at, b.at};
@@ -244,6 +247,41 @@ test_next(void)
 	last = (ApmVoteRecord){true, genesis.at, a.at};
 	CHECK(apm_forks_next_vote(forks, branches_node(2), &last, &next) && is(&next.source, &a) &&
 		  is(&next.target, &b));
+	apm_forks_free(forks);
+}
+
+/* Who signed a block signs no other of its height, unless that block is out of the question. */
+static void
+test_sign_once(void)
+{
+	ApmForks *forks = tree_of(7, 4, 64);
+	Branch genesis = branches_genesis();
+	Branch a = branches_child(&genesis, 0, 0);
+	Branch b = branches_child(&genesis, 1, 0);
+	Branch a2 = branches_child(&a, 2, 0);
+	Branch a3 = branches_child(&a2, 3, 0);
+	Branch b2 = branches_child(&b, 2, 4);
+	ApmMineRecord mined = {true, a2.at, a.at.hash};
+	const ApmEvidence *evidence;
+	uint64_t wait;
+
+	CHECK(offer(forks, &a) == APM_FORK_TAKEN && offer(forks, &b) == APM_FORK_TAKEN);
+	CHECK(offer(forks, &a2) == APM_FORK_TAKEN && is(apm_forks_head(forks), &a2));
+	mined = (ApmMineRecord){true, a3.at, a2.at.hash};
+	CHECK(!apm_forks_turn(forks, branches_node(3), &mined, 100,
+						  &wait)); /* its block is not here, but on the head */
+	CHECK(offer(forks, &a3) == APM_FORK_TAKEN);
+	mined = (ApmMineRecord){true, a2.at, a.at.hash};
+	for (uint32_t node = 3; node < 6; node++)
+		CHECK(vote(forks, node, &genesis, &b) == APM_FORK_TAKEN);
+	CHECK(is(apm_forks_head(forks), &a3));
+	CHECK(vote(forks, 6, &genesis, &b) == APM_FORK_TAKEN && is(apm_forks_head(forks), &b));
+	/* b is justified and shorter: who mined on a may mine that height again */
+	CHECK(apm_forks_turn(forks, branches_node(2), &mined, 100, &wait));
+	CHECK(offer(forks, &b2) == APM_FORK_TAKEN && apm_forks_evidence(forks, &evidence) == 1);
+	CHECK(evidence[0].kind == APM_EVIDENCE_HEIGHT && is(&evidence[0].target[0], &a2));
+	mined = (ApmMineRecord){true, b2.at, b.at.hash};
+	CHECK(!apm_forks_turn(forks, branches_node(2), &mined, 100, &wait));
 	apm_forks_free(forks);
 }
 
@@ -277,10 +315,10 @@ test_flood(void)
 		CHECK(apm_forks_size(forks) == 16);
 	}
 	/* a quarter of the capacity stands on the last justified block: nobody mines further */
-	CHECK(!apm_forks_turn(forks, branches_node(3), APM_NEVER, 100, &(uint64_t){0}));
+	CHECK(!apm_forks_turn(forks, branches_node(3), &nothing, 100, &(uint64_t){0}));
 	for (uint32_t node = 0; node < 3; node++)
 		CHECK(vote(forks, node, &genesis, &tip) == APM_FORK_TAKEN);
-	CHECK(apm_forks_turn(forks, branches_node(3), APM_NEVER, 100, &(uint64_t){0}));
+	CHECK(apm_forks_turn(forks, branches_node(3), &nothing, 100, &(uint64_t){0}));
 	/* and when it is final, the flood is gone */
 	junk = branches_child(&tip, 3, 0);
 	CHECK(offer(forks, &junk) == APM_FORK_TAKEN);
@@ -377,9 +415,9 @@ test_restart(void)
 	CHECK(is(apm_forks_head(again), &b) && is(apm_forks_justified(again), &b));
 	for (uint32_t node = 0; node < 3; node++)
 	{
-		bool may = apm_forks_turn(forks, branches_node(node), APM_NEVER, 100, &wait);
+		bool may = apm_forks_turn(forks, branches_node(node), &nothing, 100, &wait);
 
-		CHECK(apm_forks_turn(again, branches_node(node), APM_NEVER, 100, &wait_again) == may);
+		CHECK(apm_forks_turn(again, branches_node(node), &nothing, 100, &wait_again) == may);
 		CHECK(!may || wait == wait_again);
 	}
 	apm_forks_free(again);
@@ -425,6 +463,7 @@ main(void)
 	test_refused();
 	test_evidence();
 	test_next();
+	test_sign_once();
 	test_flood();
 	test_votes_bounded();
 	test_restart();

@@ -153,8 +153,9 @@ test_bounds(void)
 		  !apm_diverse(3, 4, 4));
 
 	CHECK(apm_turn_wait(0, 0, 100) == 0 && apm_turn_wait(3, 0, 100) == 300 &&
-		  apm_turn_wait(1, 2, 100) == 300);
-	CHECK(apm_turn_wait(0, UINT64_MAX, 100) == APM_PATIENCE * 100);
+		  apm_turn_wait(1, 2, 100) == 600);
+	CHECK(apm_turn_wait(0, UINT64_MAX, 100) == APM_PATIENCE * 100 &&
+		  apm_turn_wait(0, APM_PATIENCE - 1, 100) == APM_PATIENCE * 100);
 }
 
 int
