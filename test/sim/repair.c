@@ -206,6 +206,22 @@ shared_height(const World *w, const Node *node, const Event *status)
 }
 
 /*
+ * A block can be final by votes for a child that is not on the best branch any more.  To who has not heard of that, all
+ * blocks that are not final are sent.
+ */
+static void
+send_open(World *w, const Node *node, const Event *status)
+{
+	if (status->b >= node->final)
+		return;
+	for (uint32_t i = 0; i < node->nopen; i++)
+	{
+		if (!world_grew(w, node->head, node->open[i]))
+			send_block(w, node, node->open[i], status->from, true);
+	}
+}
+
+/*
  * Sends the branch from where the other's ends, and the votes from behind what is final for it (which of them it has
  * and which it has not, nobody knows): a piece of what is final here, and all that is not.
  */
@@ -232,7 +248,10 @@ node_compare(World *w, Node *node, const Event *status)
 	if (node->malice & WITHHOLDS)
 		return;
 	if (status->b < node->final || differs)
+	{
 		send_branch(w, node, status);
+		send_open(w, node, status);
+	}
 	if (!status->c && (status->b > node->final || differs))
 		send_status(w, node, status->from, true);
 }
