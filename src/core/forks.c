@@ -441,18 +441,16 @@ apm_forks_line(const ApmForks *forks)
 	return &forks->line;
 }
 
-/* May a node that mined that last sign one on the head? */
+/*
+ * May a node that mined that last sign one on the head?  If its block is no higher than the head the next one is higher.  Else
+ * the best branch is a shorter one than its block's, and then it must only not be the same parent once more.
+ */
 static bool
 may_sign(const ApmForks *forks, const ApmMineRecord *last)
 {
-	const ForkBlock *head = &forks->blocks[forks->head];
-	uint32_t mined;
+	const ApmCheckpoint *head = apm_forks_head(forks);
 
-	if (!last->mined || last->block.height <= head->at.height)
-		return true;
-	mined = apm_forks_find(forks, &last->block.hash);
-	return compare(&last->parent, &head->at.hash) != 0 &&
-		   (mined == FORK_NONE || !apm_forks_grew(forks, mined, forks->justified));
+	return !last->mined || last->block.height <= head->height || compare(&last->parent, &head->hash) != 0;
 }
 
 bool

@@ -108,9 +108,9 @@ typedef struct ApmMineRecord
  * When may the node mine on the head?  False: not on this one.  Else wait_us after the head became the head, or
  * after it was justified if that came later.
  *
- * A node signs one block of a height, with one exception: when its last block stands on a branch that is out of the
- * question, because another block was justified meanwhile.  Without it a chain could stop: after a
- * branch was left for a shorter one, all who may mine by their distance might have signed a block of that height before.
+ * A node signs no two blocks on one parent, and blocks of ascending heights; but when the best branch has become a
+ * shorter one than that of its last block (another block was justified, or fewer blocks have more work), it may sign a
+ * height again.  Else a chain could stop: all who may mine by their distance might have signed that height before.
  */
 extern bool apm_forks_turn(const ApmForks *forks, const ApmDigest *node, const ApmMineRecord *last,
 						   uint64_t step_us, uint64_t *wait_us);

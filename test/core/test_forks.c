@@ -250,7 +250,7 @@ test_next(void)
 	apm_forks_free(forks);
 }
 
-/* Who signed a block signs no other of its height, unless that block is out of the question. */
+/* Who signed a block signs no other on its parent, and none of its height until a shorter branch is the best one. */
 static void
 test_sign_once(void)
 {
@@ -282,6 +282,26 @@ test_sign_once(void)
 	CHECK(evidence[0].kind == APM_EVIDENCE_HEIGHT && is(&evidence[0].target[0], &a2));
 	mined = (ApmMineRecord){true, b2.at, b.at.hash};
 	CHECK(!apm_forks_turn(forks, branches_node(2), &mined, 100, &wait));
+	apm_forks_free(forks);
+}
+
+/* A longer branch of less work holds nobody back who mined on it. */
+static void
+test_sign_again(void)
+{
+	ApmForks *forks = tree_of(3, 2, 64);
+	Branch genesis = branches_genesis();
+	Branch a = branches_child(&genesis, 0, 0);
+	Branch a2 = branches_child(&a, 1, 0);
+	Branch b = branches_child(&genesis, 2, 6);
+	ApmMineRecord mined = {true, a2.at, a.at.hash};
+	uint64_t wait;
+
+	CHECK(offer(forks, &a) == APM_FORK_TAKEN && offer(forks, &a2) == APM_FORK_TAKEN);
+	CHECK(offer(forks, &b) == APM_FORK_TAKEN && is(apm_forks_head(forks), &b));
+	CHECK(apm_forks_turn(forks, branches_node(1), &mined, 100, &wait));
+	mined = (ApmMineRecord){true, {2, sample_digest(9)}, b.at.hash};
+	CHECK(!apm_forks_turn(forks, branches_node(1), &mined, 100, &wait));
 	apm_forks_free(forks);
 }
 
@@ -464,6 +484,7 @@ main(void)
 	test_evidence();
 	test_next();
 	test_sign_once();
+	test_sign_again();
 	test_flood();
 	test_votes_bounded();
 	test_restart();
