@@ -108,15 +108,18 @@ def plot(directory, curve):
 		parts.append(f"$data{number} using 1:2 with {style} lw 2 lc rgb {quoted(COLOURS[number % len(COLOURS)])}"
 					 f" title {quoted(series['name'])}")
 	least = "" if curve["logy"] else "set yrange [0:*]\n"
-	script = (f"set terminal svg size 800,480 dynamic font 'sans-serif,13' background rgb 'white'\nset output {quoted(path)}\n"
+	script = (f"set terminal svg size 800,480 dynamic font 'sans-serif,13' background rgb 'white'\n"
 			  f"set title {quoted(curve['title'])} noenhanced\nset xlabel {quoted(curve['x'])} noenhanced\n"
 			  f"set ylabel {quoted(curve['y'])} noenhanced\nset grid lc rgb '#dddddd'\nset key below noenhanced\nset tics nomirror\n"
 			  f"set format '%.10g'\nset border 3\n{'set logscale x' if curve['logx'] else ''}\n{'set logscale y' if curve['logy'] else ''}\n{least}"
 			  + "".join(blocks) + "plot " + ", ".join(parts) + "\n")
 	try:
-		subprocess.run(["gnuplot"], input=script, text=True, check=True)
+		drawn = subprocess.run(["gnuplot"], input=script, text=True, check=True, stdout=subprocess.PIPE).stdout
 	except FileNotFoundError:
 		print(f"     (no gnuplot: {curve['file']}.svg is not drawn)")
+		return
+	with open(path, "w", encoding="utf-8") as out:
+		out.writelines(line.rstrip() + "\n" for line in drawn.splitlines())
 
 
 def quoted(text):
